@@ -1,0 +1,5 @@
+//! The Causeway node: identity, links, services and their administration.
+
+pub mod clock;
+pub mod code;
+pub mod id;

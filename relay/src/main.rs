@@ -1,0 +1,3 @@
+//! Runs a Causeway node.
+
+fn main() {}
