@@ -1,5 +1,19 @@
 //! A seeded network impairment model, and an in-memory network on virtual time.
+//!
+//! Read in this order:
+//!
+//! - [`model`]: what one directed pair of hosts does to packets. Plain values.
+//! - [`engine`]: decides from model, seed and time whether a packet arrives and when. Sans-IO:
+//!   no clock, no sockets, no tasks, no floating point. Every backend stands on it.
+//! - [`counters`]: what became of the packets; adds up after every call.
+//! - [`sim`]: the backend in one process. Hosts with UDP sockets, loopback TCP and tasks that can
+//!   be frozen and killed, on tokio's virtual time. With the feature `quinn` its sockets are
+//!   quinn's, and each host has a runtime for quinn.
+//!
+//! The crate knows nothing of what runs on it.
 
+mod clock;
 pub mod counters;
 pub mod engine;
 pub mod model;
+pub mod sim;
