@@ -263,6 +263,18 @@ fn pairs_do_not_disturb_each_other() {
 }
 
 #[test]
+fn pairs_and_directions_have_luck_of_their_own() {
+    let mut t = Fixture::new(9, lossy(300_000));
+    let mut losses = |from, to| -> Vec<_> {
+        (0..200)
+            .map(|_| matches!(t.send(from, to, 1), Verdict::Dropped(_)))
+            .collect()
+    };
+    let (there, back, aside) = (losses(A, B), losses(B, A), losses(A, C));
+    assert!(there != back && there != aside && back != aside);
+}
+
+#[test]
 fn a_packets_luck_does_not_depend_on_the_models_before_it() {
     let losses = |before: PairModel, cut: bool| {
         let mut t = Fixture::new(9, before);

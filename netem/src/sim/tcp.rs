@@ -87,7 +87,7 @@ impl Drop for TcpListener {
         let removed = self.shared.network.lock().close_tcp(self.machine, self.id);
         removed.wake();
         self.backlog.close();
-        while let Ok((end, _)) = self.backlog.try_recv() {
+        while let Ok((mut end, _)) = self.backlog.try_recv() {
             end.reset();
         }
     }
@@ -115,21 +115,16 @@ pub(super) async fn connect(host: &Host, to: SocketAddr) -> io::Result<TcpStream
 pub struct TcpStream {
     end: End,
     life: Life,
-    reset_on_drop: bool,
 }
 
 impl TcpStream {
     fn new(end: End, life: Life) -> Self {
-        Self {
-            end,
-            life,
-            reset_on_drop: false,
-        }
+        Self { end, life }
     }
 
     /// Makes the coming drop a reset rather than an orderly end.
     pub fn reset(&mut self) {
-        self.reset_on_drop = true;
+        self.end.reset();
     }
 }
 
@@ -170,10 +165,9 @@ impl fmt::Debug for TcpStream {
 
 impl Drop for TcpStream {
     fn drop(&mut self) {
-        if self.reset_on_drop || self.life.is_over() {
+        if self.life.is_over() {
             self.end.reset();
         }
-        // The end closes itself in order otherwise.
     }
 }
 

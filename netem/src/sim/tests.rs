@@ -1,6 +1,9 @@
 use std::{io, net::SocketAddr, num::NonZeroU64, sync::Arc};
 
-use tokio::time::sleep;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::{
@@ -63,6 +66,13 @@ impl Fixture {
         let to = self.on_a.local_addr();
         self.on_b.try_send_to(payload, to).unwrap();
     }
+}
+
+/// The result of a host's task, `None` if it was killed. A task that never ends fails the test
+/// rather than hang it: with nothing left to do, paused time jumps to the timeout.
+async fn ended<T>(task: oneshot::Receiver<T>) -> Option<T> {
+    let result = timeout(Duration::from_secs(60), task).await;
+    result.expect("the task neither ended nor was killed").ok()
 }
 
 async fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
@@ -235,7 +245,7 @@ async fn every_task_that_waits_on_a_socket_is_served() {
     }
     let mut payloads = Vec::new();
     for reader in readers {
-        payloads.push(reader.await.unwrap());
+        payloads.push(ended(reader).await.unwrap());
     }
     payloads.sort();
     assert_eq!(payloads, [[0], [1], [2]]);
@@ -313,6 +323,7 @@ async fn the_network_ends_with_its_last_handle() {
     let t = Fixture::new(PairModel::default());
     let shared = Arc::downgrade(&t.sim.shared);
     let task = t.a.spawn(std::future::pending::<()>());
+    sleep(ms(1)).await;
     drop(t);
     // A task of a host keeps its process, not the network.
     assert_eq!(shared.strong_count(), 0);

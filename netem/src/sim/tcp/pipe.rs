@@ -11,11 +11,12 @@ use parking_lot::Mutex;
 use tokio::io::ReadBuf;
 
 /// One end of a connection. Dropping it closes the connection in order, or resets it where
-/// something was left unread.
+/// something was left unread or [`Self::reset`] was called.
 #[derive(Debug)]
 pub(in crate::sim) struct End {
     connection: Arc<Mutex<Connection>>,
     side: usize,
+    reset_on_drop: bool,
 }
 
 #[derive(Debug, Default)]
@@ -41,6 +42,7 @@ pub(super) fn connect() -> (End, End) {
     let end = |side| End {
         connection: connection.clone(),
         side,
+        reset_on_drop: false,
     };
     (end(0), end(1))
 }
@@ -108,33 +110,30 @@ impl End {
         wake([reader]);
     }
 
-    /// Ends both directions at once and drops what is in them.
-    pub(super) fn reset(&self) {
-        let mut connection = self.connection.lock();
-        connection.reset = true;
-        let wakers = connection.directions.each_mut().map(|direction| {
-            direction.buffer = VecDeque::new();
-            [direction.reader.take(), direction.writer.take()]
-        });
-        drop(connection);
-        wake(wakers.into_iter().flatten());
+    /// Makes the coming drop a reset.
+    pub(super) fn reset(&mut self) {
+        self.reset_on_drop = true;
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
         let mut connection = self.connection.lock();
-        let incoming = &mut connection.directions[1 - self.side];
-        if !incoming.buffer.is_empty() {
-            drop(connection);
-            self.reset();
-            return;
+        let unread = !connection.directions[1 - self.side].buffer.is_empty();
+        if unread || self.reset_on_drop {
+            connection.reset = true;
+            for direction in &mut connection.directions {
+                direction.buffer = VecDeque::new();
+            }
         }
+        let incoming = &mut connection.directions[1 - self.side];
         incoming.reader_gone = true;
         let writer = incoming.writer.take();
+        let outgoing = &mut connection.directions[self.side];
+        outgoing.finished = true;
+        let reader = outgoing.reader.take();
         drop(connection);
-        wake([writer]);
-        self.finish();
+        wake([writer, reader]);
     }
 }
 

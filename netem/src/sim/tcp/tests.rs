@@ -98,7 +98,8 @@ async fn bytes_come_out_as_they_went_in_across_the_buffers_end() {
     let mut received = Vec::new();
     let mut chunk = [0; 7_919];
     loop {
-        let len = t.far.read(&mut chunk).await.unwrap();
+        let read = timeout(Duration::from_secs(60), t.far.read(&mut chunk));
+        let len = read.await.expect("the writer is stuck").unwrap();
         if len == 0 {
             break;
         }
@@ -135,8 +136,10 @@ async fn a_reset_wakes_a_blocked_reader_and_a_blocked_writer() {
     sleep(Duration::from_millis(1)).await;
     t.near.reset();
     drop(t.near);
-    assert_eq!(reader.await.unwrap().0, io::ErrorKind::ConnectionReset);
-    assert_eq!(writer.await.unwrap().0, io::ErrorKind::ConnectionReset);
+    let both = async { (reader.await.unwrap().0, writer.await.unwrap().0) };
+    let reset = io::ErrorKind::ConnectionReset;
+    let woken = timeout(Duration::from_secs(60), both).await;
+    assert_eq!(woken, Ok((reset, reset)));
 }
 
 #[tokio::test(start_paused = true)]
