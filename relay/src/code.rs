@@ -115,6 +115,24 @@ codes! {
 }
 
 codes! {
+    /// Why a flow was closed.
+    FlowCode {
+        /// No packet for as long as an idle flow is kept.
+        Idle = 1, "idle";
+        /// There is no such flow here, or no more: packets came for it.
+        UnknownFlow = 2, "unknown_flow";
+        /// The local socket failed.
+        LocalFailed = 3, "local_failed";
+        /// The service or listen is no longer configured, or no longer allows it.
+        Removed = 4, "removed";
+        /// A limit was hit.
+        Overloaded = 5, "overloaded";
+        /// The node is ending.
+        Shutdown = 6, "shutdown";
+    }
+}
+
+codes! {
     /// Why an `Open` of a stream or of a flow was refused.
     RefuseCode {
         /// No service of that name is exposed here.
@@ -153,6 +171,9 @@ mod tests {
         }
         for code in StreamCode::ALL {
             assert_eq!(StreamCode::from_number(code.number().into()), *code);
+        }
+        for code in FlowCode::ALL {
+            assert_eq!(FlowCode::from_number(code.number().into()), *code);
         }
         for code in RefuseCode::ALL {
             assert_eq!(RefuseCode::from_number(code.number().into()), *code);

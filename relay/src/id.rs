@@ -121,7 +121,7 @@ pub enum NodeIdError {
 /// Names a node where its URI would be too long: in packet headers and link generations. Two
 /// nodes whose keys collide refuse each other.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeKey(pub [u8; NodeKey::LEN]);
+pub struct NodeKey(pub [u8; Self::LEN]);
 
 impl NodeKey {
     /// Bytes of a key on the wire.

@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod code;
 pub mod id;
+pub mod wire;

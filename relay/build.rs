@@ -1,0 +1,13 @@
+//! Compiles the control frames; needs no protoc on the machine.
+
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=proto/control.proto");
+    let files = protox::compile(["proto/control.proto"], ["proto"])?;
+    prost_build::Config::new()
+        // A hash map would encode labels in another order in each process.
+        .btree_map(["."])
+        .compile_fds(files)?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What nodes say to each other, as bytes and as values. Pure: no socket, no clock, no await.
+//!
+//! - On **datagrams**: [`Datagram`], above all packets behind a [`PacketHeader`]. What is larger
+//!   than a datagram is [`split()`] by its sender and put together by a [`Reassembler`] at its end;
+//!   nodes in between forward pieces as they are.
+//! - On **streams**: [`Frame`]s, read by a [`FrameDecoder`]. The control stream of a link begins
+//!   with [`Hello`] both ways, every other stream with [`Open`].
+//! - In the **reason of a close**: [`CloseReason`].
+//!
+//! Everything here may come from a peer that is broken or hostile. Whatever the bytes, decoding
+//! returns a value or an error of a closed enum, whose `reason()` counts it; it never panics,
+//! and what it allocates is bounded by constants in [`limits`]. What is decoded has passed those
+//! limits: nobody checks again.
+//!
+//! A newer minor may add frame types (reported as [`Frame::Unknown`], to be counted), fields
+//! (skipped) and bits of the packet header that are reserved now (ignored). `docs/wire.md` has all
+//! of it in tables.
+
+mod close;
+mod frame;
+mod hello;
+pub mod limits;
+mod packet;
+mod reassemble;
+mod services;
+mod split;
+mod words;
+
+pub use self::{
+    close::CloseReason,
+    frame::{
+        Frame, FrameDecoder, FrameError, FrameErrorReason, FrameKind, Open, OpenFlow, TooLong,
+        TraceContext,
+    },
+    hello::{Hello, Minors, NoCommonProtocol, negotiate},
+    packet::{
+        Class, Datagram, Direction, FlowId, Fragment, HeaderError, HeaderErrorReason, PacketHeader,
+        PacketKey, Probe, RemainingHops, TooLarge,
+    },
+    reassemble::{PieceError, PieceErrorReason, Reassembler, ReassemblyCounts, ReassemblyLimits},
+    services::{ServiceDecl, ServiceKind, ServicesDecl, ServicesDigest},
+    split::{Pieces, SplitError, split},
+};
+
+use self::words::words;
+
+/// The application protocol that both ends must agree on in the TLS handshake: the name and major
+/// version. Minors are settled in [`Hello`].
+pub const ALPN: &[u8] = b"causeway/1";
+
+/// The minors that this build speaks.
+pub const PROTOCOL: Minors = Minors { min: 1, max: 1 };
+
+words! {
+    /// What is part of the layout but not offered yet: decoded, then refused.
+    Unsupported {
+        /// A packet with hops still to go: this node would have to relay it.
+        RemainingHops = "remaining_hops";
+        /// An [`Open`] that resumes a session.
+        ResumeOffset = "resume_offset";
+    }
+}
+
+/// The messages of control frames, as compiled from `proto/control.proto`.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    reason = "generated code"
+)]
+mod message {
+    include!(concat!(env!("OUT_DIR"), "/causeway.v1.rs"));
+}
