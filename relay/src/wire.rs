@@ -72,3 +72,34 @@ words! {
 mod message {
     include!(concat!(env!("OUT_DIR"), "/causeway.v1.rs"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FrameErrorReason, FrameKind, HeaderErrorReason, PieceErrorReason, Unsupported};
+    use crate::code::{CloseCode, FlowCode, RefuseCode, StreamCode};
+
+    #[test]
+    fn every_frame_type_code_and_reason_stands_in_the_document() {
+        let document = include_str!("../../docs/wire.md");
+        let frames = FrameKind::ALL
+            .iter()
+            .map(|kind| (u32::from(kind.number()), kind.word()));
+        let close = CloseCode::ALL.iter().map(|c| (c.number(), c.word()));
+        let stream = StreamCode::ALL.iter().map(|c| (c.number(), c.word()));
+        let refuse = RefuseCode::ALL.iter().map(|c| (c.number(), c.word()));
+        let flow = FlowCode::ALL.iter().map(|c| (c.number(), c.word()));
+        for (number, word) in frames.chain(close).chain(stream).chain(refuse).chain(flow) {
+            let row = format!("| {number} | `{word}` |");
+            assert!(document.contains(&row), "{row}");
+        }
+        let header = HeaderErrorReason::ALL.iter().map(|reason| reason.word());
+        let piece = PieceErrorReason::ALL.iter().map(|reason| reason.word());
+        let frame = FrameErrorReason::ALL.iter().map(|reason| reason.word());
+        for word in header.chain(piece).chain(frame) {
+            let row = format!("| `{word}` |");
+            assert!(document.contains(&row), "{row}");
+        }
+        let unsupported = Unsupported::RemainingHops.word();
+        assert!(document.contains(&format!("`{unsupported}`")));
+    }
+}
