@@ -1,17 +1,10 @@
 //! Everything a node touches outside itself, as values that it is built from.
 //!
-//! A node on a real host gets [`Env`] from [`crate::host`]; under simulation, sockets, time, names
-//! and certificates are in-memory, so that a whole fleet runs in one process on virtual time.
+//! A node on a real host gets an [`Env`] of sockets, clocks and files; under simulation, sockets,
+//! time, names and certificates are in-memory, so that a whole fleet runs in one process on virtual
+//! time.
 
-use std::{
-    fmt,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -77,7 +70,10 @@ pub trait LocalUdp: Send + Sync + fmt::Debug {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
     /// Receives one packet into `buffer`: its length and sender. Cancel safe.
-    fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>>;
+    fn recv_from<'a>(
+        &'a self,
+        buffer: &'a mut [u8],
+    ) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>>;
 
     /// Receives one packet if one is there.
     ///
@@ -113,7 +109,11 @@ pub trait LocalTcp: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug {
 /// Looks up names.
 pub trait Resolver: Send + Sync + fmt::Debug {
     /// The addresses of `host`, in the order to try them. The caller arms a deadline first.
-    fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
 /// Tells the date.

@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod code;
+pub mod env;
 pub mod id;
+pub mod identity;
 pub mod wire;
