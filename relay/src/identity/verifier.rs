@@ -27,7 +27,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::{
     MAX_CHAIN, PeerCertificate, PeerError, Refused,
     certificate::{Contents, split},
-    date::unix_time,
+    date::{from_unix_seconds, unix_time},
 };
 use crate::{env::WallClock, id::NodeId};
 
@@ -44,7 +44,7 @@ pub enum Expect {
 #[derive(Debug)]
 pub(super) struct Bundle {
     roots: Arc<RootCertStore>,
-    /// rustls gives no function for the dialing end's chain, only a verifier.
+    /// Checks chains for `clientAuth`, for which rustls has a verifier and no function.
     dialers: Arc<dyn ClientCertVerifier>,
     trust_domain: String,
 }
@@ -68,22 +68,20 @@ impl Bundle {
         })
     }
 
-    /// Checks `chain`, leaf first, as the end that its node has in a handshake.
+    /// Checks `chain`, leaf first. Its node may be at either end: every node accepts and dials.
     pub(super) fn check(
         &self,
         chain: &[CertificateDer<'_>],
-        end: End,
         now: SystemTime,
     ) -> Result<PeerCertificate, PeerError> {
         let (leaf, intermediates) = split(chain)?;
-        self.check_parts(leaf, intermediates, end, now)
+        self.check_parts(leaf, intermediates, now)
     }
 
     fn check_parts(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        end: End,
         now: SystemTime,
     ) -> Result<PeerCertificate, PeerError> {
         // The cheap checks come first, for their words are clearer than the chain check's. Until
@@ -91,7 +89,7 @@ impl Bundle {
         let contents = Contents::read(leaf)?;
         contents.usage.check()?;
         contents.check_time(now)?;
-        self.check_chain(leaf, intermediates, end, unix_time(now))
+        self.check_chain(leaf, intermediates, unix_time(now))
             .map_err(|error| PeerError::from_tls(&error))?;
         let id = contents.node()?;
         if id.trust_domain() != self.trust_domain {
@@ -110,32 +108,22 @@ impl Bundle {
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        end: End,
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        match end {
-            End::Accepting => verify_server_cert_signed_by_trust_anchor(
-                &ParsedCertificate::try_from(leaf)?,
-                &self.roots,
-                intermediates,
-                now,
-                PROVIDER.signature_verification_algorithms.all,
-            ),
-            End::Dialing => self
-                .dialers
-                .verify_client_cert(leaf, intermediates, now)
-                .map(drop),
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(leaf)?,
+            &self.roots,
+            intermediates,
+            now,
+            PROVIDER.signature_verification_algorithms.all,
+        )?;
+        // Only certificates between leaf and CA can pass for the one end and not for the other:
+        // the leaf's own usage is checked for both.
+        if !intermediates.is_empty() {
+            self.dialers.verify_client_cert(leaf, intermediates, now)?;
         }
+        Ok(())
     }
-}
-
-/// Which end of a handshake the checked node is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// The TLS server.
-    Accepting,
-    /// The TLS client.
-    Dialing,
 }
 
 /// Answers rustls on behalf of one TLS configuration.
@@ -150,21 +138,18 @@ impl Verifier {
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        end: End,
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
-        self.try_check(leaf, intermediates, end, now)
-            .map_err(|error| {
-                (self.refused)(&error);
-                error.into_tls(now)
-            })
+        self.try_check(leaf, intermediates, now).map_err(|error| {
+            (self.refused)(&error);
+            error.into_tls(now)
+        })
     }
 
     fn try_check(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        end: End,
         now: UnixTime,
     ) -> Result<(), PeerError> {
         let got = intermediates.len() + 1;
@@ -173,7 +158,7 @@ impl Verifier {
         }
         let peer = self
             .bundle
-            .check_parts(leaf, intermediates, end, system_time(now))?;
+            .check_parts(leaf, intermediates, system_time(now))?;
         match &self.expect {
             Expect::Node(expected) if *expected != peer.id => Err(PeerError::WrongName {
                 expected: expected.clone(),
@@ -193,7 +178,7 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates, End::Accepting, now)
+        self.check(end_entity, intermediates, now)
             .map(|()| ServerCertVerified::assertion())
     }
 
@@ -239,7 +224,7 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check(end_entity, intermediates, End::Dialing, now)
+        self.check(end_entity, intermediates, now)
             .map(|()| ClientCertVerified::assertion())
     }
 
@@ -305,5 +290,5 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
 });
 
 fn system_time(now: UnixTime) -> SystemTime {
-    SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs())
+    from_unix_seconds(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }

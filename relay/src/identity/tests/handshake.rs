@@ -416,6 +416,75 @@ fn exactly_one_uri_name_of_a_nodes_form_is_needed() {
 }
 
 #[test]
+fn a_chain_through_an_intermediate_passes_at_both_ends_unless_it_is_for_one_end_only() {
+    use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let run = |usages: Vec<rcgen::ExtendedKeyUsagePurpose>| {
+        let pem = through_intermediate(usages);
+        let a = load(&pem, now()).map_err(|error| error.to_string())?;
+        Ok::<_, String>(Pair::new(&a, &a, Expect::Node(node("a"))).run().peers)
+    };
+    assert_eq!(run(vec![]), Ok(Some((node("a"), node("a")))));
+    let both = run(vec![ServerAuth, ClientAuth]);
+    assert_eq!(both, Ok(Some((node("a"), node("a")))));
+    for one in [ServerAuth, ClientAuth] {
+        let error = run(vec![one.clone()]).unwrap_err();
+        assert!(error.contains("chain does not allow both"), "{error}");
+        assert_eq!(
+            refused_by_bundle_of(through_intermediate(vec![one])),
+            "wrong_usage"
+        );
+    }
+}
+
+/// What an acceptor that trusts the bundle of `dialer` calls its refusal of it.
+fn refused_by_bundle_of(dialer: Pem) -> &'static str {
+    let mut ours = through_intermediate(vec![]);
+    ours.bundle.extend(&dialer.bundle);
+    let ours = load(&ours, now()).unwrap();
+    let pair = Pair {
+        client: forged(&dialer),
+        ..Pair::new(&ours, &ours, Expect::AnyOfTrustDomain)
+    };
+    pair.run()
+        .acceptor_refused
+        .map_or("nothing", |error| error.word())
+}
+
+/// Node `a`, signed by an intermediate CA that is for `usages`, signed by the bundle's.
+fn through_intermediate(usages: Vec<rcgen::ExtendedKeyUsagePurpose>) -> Pem {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let key = || KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let params = |name: &str| {
+        let mut params = CertificateParams::default();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        params
+    };
+    let mut root = params("root");
+    root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let root = CertifiedIssuer::self_signed(root, key()).unwrap();
+    let mut between = params("between");
+    between.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    between.extended_key_usages = usages;
+    let between = CertifiedIssuer::signed_by(between, key(), &root).unwrap();
+    let mut leaf = params("leaf");
+    let uri = rcgen::SanType::URI(node("a").uri().try_into().unwrap());
+    leaf.subject_alt_names = vec![uri];
+    leaf.extended_key_usages = vec![
+        rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+        rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    let leaf_key = key();
+    let leaf = leaf.signed_by(&leaf_key, &between).unwrap();
+    Pem {
+        certificate: [leaf.pem(), between.pem()].concat().into_bytes(),
+        key: leaf_key.serialize_pem().into_bytes(),
+        bundle: root.pem().into_bytes(),
+    }
+}
+
+#[test]
 fn chains_are_cut_off_above_the_limit_before_any_signature_is_checked() {
     let ours = authority(1);
     let a = material(&ours, "a");

@@ -44,15 +44,19 @@ fn issued_files_load_as_a_node_and_keys_are_the_owners_only() {
 fn a_ca_is_never_overwritten_not_even_half_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = init(dir.path(), DOMAIN, now()).unwrap();
-    let before = fs::read(&key).unwrap();
-    for removed in [None, Some(&certificate)] {
-        if let Some(path) = removed {
-            fs::remove_file(path).unwrap();
-        }
+    let refused = || {
+        let before = (fs::read(&certificate).ok(), fs::read(&key).ok());
         let error = init(dir.path(), DOMAIN, now()).unwrap_err();
         assert!(matches!(error, FileError::Exists { .. }), "{error}");
-        assert_eq!(fs::read(&key).unwrap(), before);
-    }
+        assert_eq!((fs::read(&certificate).ok(), fs::read(&key).ok()), before);
+    };
+    refused();
+    let kept = fs::read(&certificate).unwrap();
+    fs::remove_file(&certificate).unwrap();
+    refused();
+    fs::write(&certificate, kept).unwrap();
+    fs::remove_file(&key).unwrap();
+    refused();
 }
 
 #[test]
