@@ -395,6 +395,12 @@ fn a_linked_peer_is_checked_again_against_a_new_bundle_and_a_later_clock() {
         Err(PeerError::UnknownIssuer)
     );
     assert_eq!(a.check_peer(&[], now()), Err(PeerError::NoCertificate));
+    let leaf = b.chain()[0].clone();
+    assert!(a.check_peer(&vec![leaf.clone(); 5], now()).is_ok());
+    assert_eq!(
+        a.check_peer(&vec![leaf; 6], now()),
+        Err(PeerError::ChainTooLong { got: 6 })
+    );
 }
 
 #[test]
