@@ -1,8 +1,12 @@
 //! The Causeway node: identity, links, services and their administration.
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod code;
+pub mod config;
 pub mod env;
 pub mod id;
 pub mod identity;
+pub mod telemetry;
 pub mod wire;

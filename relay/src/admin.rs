@@ -1,0 +1,3 @@
+//! a
+mod address;
+pub use self::address::{AdminAddress, AdminAddressError};
