@@ -1,3 +1,23 @@
-//! a
+//! The admin API: what a running node tells about itself, over HTTP on loopback or a Unix socket.
+//!
+//! [`serve`] answers from a [`NodeView`], which the node implements; [`Client`] asks. Both speak the
+//! types of [`view`]. The server belongs on a runtime apart from the workers: how traffic flows must
+//! not depend on who looks.
+
 mod address;
-pub use self::address::{AdminAddress, AdminAddressError};
+mod client;
+mod listener;
+mod server;
+pub mod view;
+
+pub use self::{
+    address::{AdminAddress, AdminAddressError},
+    client::{Client, ClientError},
+    listener::{AdminListener, ListenError},
+    server::{LoopCheck, NodeView, serve},
+};
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;

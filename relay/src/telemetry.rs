@@ -196,6 +196,9 @@ impl Metrics {
 
     /// Takes the name for an instrument with at most so many members.
     fn claim(&self, name: &'static str, members: usize) {
+        // The SDK makes an instrument that reports nothing of a name it does not take.
+        let dotted = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'.' | b'_');
+        assert!(name.bytes().all(dotted), "metric {name} is no dotted noun");
         let taken = self.instruments.lock().insert(name, members);
         assert!(taken.is_none(), "metric {name} is registered twice");
     }
