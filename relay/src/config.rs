@@ -1,7 +1,7 @@
 //! What a node is told: a TOML file, read into values that need no further checks.
 //!
 //! Everything that is wrong with a file is reported at once, each fault with its line, the full
-//! path of its key, its value and what was expected. [`example`] prints a file that explains every
+//! path of its key, its value and what was expected. [`example()`] prints a file that explains every
 //! key.
 
 mod address;
@@ -74,7 +74,7 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let dir = path.parent().unwrap_or(Path::new(""));
+        let dir = path.parent().unwrap_or_else(|| Path::new(""));
         let config = read(&text, dir).map_err(|problems| ConfigError::Invalid {
             path: Some(path.to_owned()),
             problems,

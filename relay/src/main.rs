@@ -1,3 +1,7 @@
 //! Runs a Causeway node.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    causeway::cli::main()
+}

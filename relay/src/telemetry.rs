@@ -43,6 +43,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// No instruments yet. Every node of a process has its own.
+    #[expect(clippy::missing_panics_doc, reason = "what it expects always holds")]
     pub fn new() -> Self {
         let registry = prometheus::Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
@@ -188,6 +189,7 @@ impl Metrics {
     }
 
     /// Everything as Prometheus text (format 0.0.4).
+    #[expect(clippy::missing_panics_doc, reason = "what it expects always holds")]
     pub fn render(&self) -> String {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())

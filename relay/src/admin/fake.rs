@@ -181,7 +181,10 @@ impl NodeView for FakeNode {
             transitions: vec![
                 transition(3_800_000, "idle", "dialing", "configured"),
                 transition(3_796_000, "dialing", "backoff", "dial timed out after 4 s"),
-                transition(192_000, "backoff", "up", "dialed"),
+                match up {
+                    true => transition(192_000, "dialing", "up", "dialed"),
+                    false => transition(192_000, "dialing", "backoff", &peer.reason),
+                },
             ],
             peer,
         })

@@ -1,0 +1,259 @@
+//! Asks a running node and shows what it says.
+
+use std::{io::Write, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    Stop,
+    arguments::{Ask, Explain},
+    table::{NONE, age, bytes, fact, millis, percent, table},
+};
+use crate::admin::{
+    Client, ClientError,
+    view::{ListenView, PeerDetailView, PeerView, ServiceView, StatusView, TaskView},
+};
+
+/// Shows the node itself.
+pub(super) fn status(ask: &Ask, out: &mut dyn Write) -> Result<(), Stop> {
+    let status = wait(ask, async |client| client.status().await)?;
+    show(ask, &status, status_text, out)
+}
+
+/// Lists its peers.
+pub(super) fn peers(ask: &Ask, out: &mut dyn Write) -> Result<(), Stop> {
+    let peers = wait(ask, async |client| client.peers().await)?;
+    show(ask, &peers, |peers| peers_text(peers), out)
+}
+
+/// Lists its tasks.
+pub(super) fn tasks(ask: &Ask, out: &mut dyn Write) -> Result<(), Stop> {
+    let mut tasks = wait(ask, async |client| client.tasks().await)?;
+    tasks.sort_by_key(|task| (!task.is_overdue(), task.deadline_ms.unwrap_or(i64::MAX)));
+    show(ask, &tasks, |tasks| tasks_text(tasks), out)
+}
+
+/// Explains one thing.
+pub(super) fn explain(explain: &Explain, out: &mut dyn Write) -> Result<(), Stop> {
+    let Explain::Peer { name, ask } = explain;
+    let detail = wait(ask, async |client| client.peer(name).await)?;
+    show(ask, &detail, detail_text, out)
+}
+
+fn wait<T>(
+    ask: &Ask,
+    question: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+) -> Result<T, Stop> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let client = Client::new(ask.admin.clone(), DEADLINE);
+    runtime
+        .block_on(question(client))
+        .map_err(|error| Stop::Failed(error.into()))
+}
+
+fn show<T: Serialize>(
+    ask: &Ask,
+    answer: &T,
+    text: impl FnOnce(&T) -> String,
+    out: &mut dyn Write,
+) -> Result<(), Stop> {
+    if ask.json {
+        let json = serde_json::to_string_pretty(answer).map_err(std::io::Error::from)?;
+        writeln!(out, "{json}")?;
+    } else {
+        out.write_all(text(answer).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn status_text(status: &StatusView) -> String {
+    let ready = match status.ready.is_ready() {
+        true => "ready".to_owned(),
+        false => format!("not ready: {}", status.ready.reasons.join("; ")),
+    };
+    let mut text = format!("{} is {ready}\n", status.node);
+    let (oldest, newest) = status.protocol;
+    let protocol = match oldest == newest {
+        true => newest.to_string(),
+        false => format!("{oldest} to {newest}"),
+    };
+    let release = format!(
+        "{} (version {}, protocol {protocol})",
+        status.release, status.version
+    );
+    text.push_str(&fact("release", release));
+    text.push_str(&fact("up for", age(status.uptime_ms)));
+    text.push_str(&fact("identity", &status.uri));
+    text.push_str(&fact(
+        "key",
+        format!("{}, generation {}", status.key, status.generation),
+    ));
+    text.push_str(&fact(
+        "certificate",
+        format!("until {}", status.certificate_ends),
+    ));
+    text.push_str(&fact("bound", status.bound.join(", ")));
+    text.push_str(&fact("advertised", status.advertised.join(", ")));
+    text.push_str(&fact(
+        "peers",
+        format!("{} of {} up", status.peers_up, status.peers),
+    ));
+    let labels = status.labels.iter();
+    let labels: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if !labels.is_empty() {
+        text.push_str(&fact("labels", labels.join(" ")));
+    }
+    text.push_str(&services_text(&status.services));
+    text.push_str(&listens_text(&status.listens));
+    text
+}
+
+fn services_text(services: &[ServiceView]) -> String {
+    if services.is_empty() {
+        return String::new();
+    }
+    let rows = services.iter().map(|service| {
+        let ServiceView {
+            name,
+            kind,
+            address,
+            open,
+        } = service.clone();
+        [name, kind, address, open.to_string()]
+    });
+    let rows = table(["SERVICE", "KIND", "AT", "OPEN"], &[3], rows);
+    format!("\n{rows}")
+}
+
+fn listens_text(listens: &[ListenView]) -> String {
+    if listens.is_empty() {
+        return String::new();
+    }
+    let rows = listens.iter().map(|listen| {
+        let ListenView {
+            kind,
+            address,
+            service,
+            to,
+            via,
+            open,
+        } = listen.clone();
+        let via = via.unwrap_or_else(|| "nobody".into());
+        [address, kind, service, to, via, open.to_string()]
+    });
+    let heading = ["LISTEN", "KIND", "TO SERVICE", "IN OR ON", "VIA", "OPEN"];
+    let rows = table(heading, &[5], rows);
+    format!("\n{rows}")
+}
+
+fn peers_text(peers: &[PeerView]) -> String {
+    if peers.is_empty() {
+        return "no peers\n".to_owned();
+    }
+    let rows = peers.iter().map(|peer| {
+        [
+            peer.name.clone(),
+            peer.state.clone(),
+            age(peer.state_ms),
+            millis(peer.srtt_us),
+            percent(peer.loss),
+            peer.services.to_string(),
+            peer.reason.clone(),
+        ]
+    });
+    let heading = ["PEER", "STATE", "FOR", "RTT", "LOSS", "SERVES", "WHY"];
+    table(heading, &[2, 3, 4, 5], rows)
+}
+
+fn tasks_text(tasks: &[TaskView]) -> String {
+    let rows = tasks.iter().map(|task| {
+        let deadline = match task.deadline_ms {
+            None => NONE.to_owned(),
+            Some(left) if left < 0 => format!("{} OVERDUE", age(left.unsigned_abs())),
+            Some(left) => format!("in {}", age(left.unsigned_abs())),
+        };
+        let age = age(task.age_ms);
+        [
+            task.name.clone(),
+            task.owner.clone(),
+            age,
+            deadline,
+            task.waits_for.clone(),
+        ]
+    });
+    let overdue = tasks.iter().filter(|task| task.is_overdue()).count();
+    let rows = table(
+        ["TASK", "OWNER", "AGE", "DEADLINE", "WAITS FOR"],
+        &[2],
+        rows,
+    );
+    format!(
+        "{rows}\n{} tasks, {overdue} past their deadline\n",
+        tasks.len()
+    )
+}
+
+fn detail_text(detail: &PeerDetailView) -> String {
+    let peer = &detail.peer;
+    let (name, state, since) = (&peer.name, &peer.state, age(peer.state_ms));
+    let mut text = format!("{name}: {state} for {since} ({})\n", peer.reason);
+    if let Some(backoff_ms) = detail.backoff_ms {
+        text.push_str(&fact("next dial", format!("in {}", age(backoff_ms))));
+    }
+    if let Some(key) = &detail.key {
+        text.push_str(&fact("key", key));
+    }
+    if let Some(release) = &detail.release {
+        text.push_str(&fact("release", release));
+    }
+    let labels = detail.labels.iter();
+    let labels: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    if !labels.is_empty() {
+        text.push_str(&fact("labels", labels.join(" ")));
+    }
+    if !detail.services.is_empty() {
+        text.push_str(&fact("services", detail.services.join(", ")));
+    }
+    text.push_str(&detail_tables(detail));
+    text
+}
+
+fn detail_tables(detail: &PeerDetailView) -> String {
+    let mut text = String::new();
+    for link in &detail.links {
+        let current = if link.current { "current link" } else { "link" };
+        let made = format!("{} {} ago", link.direction, age(link.age_ms));
+        text.push_str(&format!("\n{current} {}\n", link.generation));
+        text.push_str(&fact("to", format!("{}, {made}", link.address)));
+        let (rtt, loss) = (millis(link.srtt_us), percent(link.loss));
+        text.push_str(&fact("measured", format!("rtt {rtt}, loss {loss}")));
+        let (sent, received) = (bytes(link.sent_bytes), bytes(link.received_bytes));
+        text.push_str(&fact(
+            "carried",
+            format!("{sent} sent, {received} received"),
+        ));
+    }
+    let rows = detail.addresses.iter().map(|address| {
+        let last = address.last.clone().unwrap_or_else(|| "never tried".into());
+        let ago = address.last_ms.map_or_else(|| NONE.to_owned(), age);
+        [address.address.clone(), address.source.clone(), last, ago]
+    });
+    text.push('\n');
+    text.push_str(&table(["ADDRESS", "FROM", "LAST DIAL", "AGO"], &[3], rows));
+    let rows = detail.transitions.iter().map(|change| {
+        let (from, to) = (change.from.clone(), change.to.clone());
+        [age(change.ago_ms), from, to, change.reason.clone()]
+    });
+    text.push('\n');
+    text.push_str(&table(["AGO", "FROM", "TO", "WHY"], &[0], rows));
+    text
+}
+
+/// A healthy node answers within milliseconds; a person waits this long before asking twice.
+const DEADLINE: Duration = Duration::from_secs(5);

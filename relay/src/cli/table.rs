@@ -1,0 +1,142 @@
+//! Tables and figures for people, within 80 columns.
+
+use std::fmt::Display;
+
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
+
+/// Lays rows out under a heading; long cells are wrapped so that lines fit 80 columns.
+///
+/// `right` are the columns of figures, from 0.
+pub(super) fn table<const N: usize>(
+    heading: [&str; N],
+    right: &[usize],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<[String; N]> = rows.into_iter().collect();
+    let widest = rows.iter().map(|row| row[0].chars().count()).max();
+    let name_width = u16::try_from(widest.unwrap_or(0))
+        .map_or(WIDTH, |width| width.saturating_add(GAP))
+        .min(WIDTH / 2);
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .set_header(heading);
+    for row in rows {
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, GAP));
+        // What a row is about is copied into the next command: other cells are wrapped first.
+        if index == 0 {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(name_width)));
+        }
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One line of a list of facts.
+pub(super) fn fact(name: &str, value: impl Display) -> String {
+    format!("  {name:<12} {value}\n")
+}
+
+/// A duration with its two largest units: `420ms`, `12s`, `3m12s`, `4h07m`, `3d04h`.
+pub(super) fn age(ms: u64) -> String {
+    let s = ms / 1_000;
+    let (m, h, d) = (s / 60, s / 3_600, s / 86_400);
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..60_000 => format!("{s}s"),
+        60_000..3_600_000 => format!("{m}m{:02}s", s % 60),
+        3_600_000..86_400_000 => format!("{h}h{:02}m", m % 60),
+        _ => format!("{d}d{:02}h", h % 24),
+    }
+}
+
+/// A round-trip time in milliseconds, with the tenths where they matter.
+pub(super) fn millis(us: Option<u64>) -> String {
+    match us {
+        None => NONE.to_owned(),
+        Some(us @ 0..100_000) => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
+        Some(us) => format!("{}ms", us / 1_000),
+    }
+}
+
+/// A share in percent.
+pub(super) fn percent(share: Option<f64>) -> String {
+    match share {
+        None => NONE.to_owned(),
+        Some(share) => format!("{:.2}%", share * 100.0),
+    }
+}
+
+/// Bytes, with one decimal above a kilobyte.
+#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    match UNITS.iter().find(|(_, size)| bytes >= *size) {
+        Some((unit, size)) => format!("{:.1} {unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// What stands where there is nothing to show.
+pub(super) const NONE: &str = "-";
+/// The width of a terminal that nobody has made larger.
+const WIDTH: u16 = 80;
+/// Between columns.
+const GAP: u16 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_show_their_two_largest_units_on_both_sides_of_each() {
+        for (ms, shown) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_000, "1s"),
+            (59_999, "59s"),
+            (60_000, "1m00s"),
+            (192_000, "3m12s"),
+            (3_599_999, "59m59s"),
+            (3_600_000, "1h00m"),
+            (86_399_999, "23h59m"),
+            (86_400_000, "1d00h"),
+            (u64::MAX, "213503982334d14h"),
+        ] {
+            assert_eq!(age(ms), shown);
+        }
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!(millis(Some(88_412)), "88.4ms");
+        assert_eq!(millis(Some(99_999)), "99.9ms");
+        assert_eq!(millis(Some(100_000)), "100ms");
+        assert_eq!(millis(None), "-");
+        assert_eq!(percent(Some(0.001_26)), "0.13%");
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(48_300_112), "48.3 MB");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_80_columns_however_long_the_names() {
+        let row = [0; 3].map(|_| "long-name-".repeat(20));
+        let shown = table(["A", "B", "C"], &[1], [row]);
+        assert!(
+            shown.lines().all(|line| line.chars().count() <= 80),
+            "{shown}"
+        );
+    }
+}
