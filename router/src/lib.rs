@@ -1,1 +1,11 @@
-//! router
+//! Pure decisions about links: measure, judge, choose.
+//!
+//! There is no runtime, no clock, no socket and no randomness of the operating system in here, and
+//! no dependency that could bring one. Time comes in as `now: Instant`, randomness as a seed, and
+//! what is to be done goes out as values, so that a whole fleet's decisions replay from one seed.
+//!
+//! - [`rtt`]: the round-trip time of one loop of one link, smoothed.
+//! - [`liveness`]: when to probe a link, and whether its peer still works.
+
+pub mod liveness;
+pub mod rtt;

@@ -1,0 +1,646 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LOOPS: [Loop; 2] = [Loop::Packet, Loop::Request];
+
+/// Answers a probe after this time, or never. Asked with the time since the start.
+type Peer = Box<dyn FnMut(Duration, Loop) -> Option<Duration>>;
+
+/// Owns the machine, the clock and a peer, and keeps the timers exactly.
+struct Bench {
+    live: Liveness,
+    start: Instant,
+    now: Instant,
+    peer: Peer,
+    replies: BTreeMap<(Instant, u64), Loop>,
+    probes: Vec<(Duration, Loop)>,
+    changes: Vec<(Duration, Health, Reason)>,
+    silent: Vec<Duration>,
+    last_reply: Duration,
+}
+
+impl Bench {
+    fn new(
+        config: LivenessConfig,
+        seed: u64,
+        peer: impl FnMut(Duration, Loop) -> Option<Duration> + 'static,
+    ) -> Self {
+        let start = origin();
+        Self {
+            live: Liveness::new(config, seed, None, start),
+            start,
+            now: start,
+            peer: Box::new(peer),
+            replies: BTreeMap::new(),
+            probes: Vec::new(),
+            changes: Vec::new(),
+            silent: Vec::new(),
+            last_reply: Duration::ZERO,
+        }
+    }
+
+    fn since(&self) -> Duration {
+        self.now - self.start
+    }
+
+    fn run_until(&mut self, until: Duration) {
+        let until = self.start + until;
+        loop {
+            let timer = self.live.poll_timeout().unwrap();
+            let reply = self.replies.first_key_value().map(|(key, _)| key.0);
+            let next = reply.map_or(timer, |reply| reply.min(timer));
+            if next > until {
+                break;
+            }
+            self.now = next;
+            if reply == Some(next) {
+                let ((_, id), r#loop) = self.replies.pop_first().unwrap();
+                self.last_reply = self.since();
+                self.live.handle_reply(next, r#loop, id);
+            } else {
+                self.live.handle_timeout(next);
+            }
+            self.drain();
+        }
+        self.now = until;
+    }
+
+    /// The process stands still: neither timers nor replies are handled.
+    fn stall(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.live.poll_output() {
+            match output {
+                Output::SendProbe { r#loop, id } => {
+                    self.probes.push((self.since(), r#loop));
+                    if let Some(delay) = (self.peer)(self.now - self.start, r#loop) {
+                        self.replies.insert((self.now + delay, id), r#loop);
+                    }
+                }
+                Output::StateChanged { from, to, reason } => {
+                    assert_ne!(from, to);
+                    self.changes.push((self.since(), to, reason));
+                }
+                Output::Silent => self.silent.push(self.since()),
+            }
+        }
+    }
+
+    /// When the state became `health`, or worse, for the first time after `from`.
+    fn first(&self, health: Health, from: Duration) -> Option<Duration> {
+        let mut changes = self.changes.iter();
+        let change = changes.find(|change| change.0 >= from && change.1 >= health);
+        change.map(|change| change.0)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests need some instant to start from"
+)]
+fn origin() -> Instant {
+    Instant::now()
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Where a link is cut; in how many one-way delays after leaving a probe passes the cut last.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    BothWaysHere = 0,
+    BothWaysAtThePeer = 1,
+    ForwardHere = 2,
+}
+
+const CUTS: [Cut; 3] = [Cut::BothWaysHere, Cut::BothWaysAtThePeer, Cut::ForwardHere];
+const WARM: Duration = Duration::from_secs(16);
+
+fn cut_link(config: LivenessConfig, seed: u64, rtt: Duration, cut: Cut, at: Duration) -> Bench {
+    let last = (at + rtt / 2 * cut as u32).saturating_sub(rtt);
+    let mut bench = Bench::new(config, seed, move |sent, _| (sent <= last).then_some(rtt));
+    bench.run_until(at + rtt * 2 + ms(2_000));
+    bench
+}
+
+struct Bounds {
+    suspect: Duration,
+    confirmed: Duration,
+    down: Duration,
+}
+
+/// The worst of cuts in every millisecond of a whole cycle of both loops.
+fn worst_of_sweep(config: LivenessConfig, rtt: Duration, cut: Cut) -> Bounds {
+    let mut worst = Bounds {
+        suspect: Duration::ZERO,
+        confirmed: Duration::ZERO,
+        down: Duration::ZERO,
+    };
+    let cycle = config.interval() * 2;
+    for step in 0..=cycle.as_millis() as u64 {
+        let at = WARM + ms(step);
+        let bench = cut_link(config, step, rtt, cut, at);
+        let after = |health| bench.first(health, at).map(|time| time.checked_sub(at));
+        let case = format!("rtt {rtt:?}, {cut:?} at {at:?}: {:?}", bench.changes);
+        let time = |health| after(health).expect(&case).expect(&case);
+        worst.suspect = worst.suspect.max(time(Health::Suspect));
+        worst.confirmed = worst.confirmed.max(time(Health::Confirmed));
+        worst.down = worst.down.max(time(Health::Down));
+        // Not before: three probes were missed, and the loop was silent for long enough.
+        let down = at + time(Health::Down);
+        assert!(
+            down >= bench.last_reply + config.down_after - config.interval(),
+            "{case}"
+        );
+        assert!(time(Health::Suspect) + rtt >= config.slack, "{case}");
+    }
+    worst
+}
+
+#[test]
+fn a_cut_is_noticed_within_the_default_bounds_at_every_moment_and_place() {
+    for rtt in [ms(1), ms(70), ms(220), ms(400), ms(478)] {
+        for cut in CUTS {
+            let worst = worst_of_sweep(LivenessConfig::default(), rtt, cut);
+            assert!(
+                worst.suspect <= ms(350) + rtt,
+                "{:?} {rtt:?} {cut:?}",
+                worst.suspect
+            );
+            assert!(
+                worst.confirmed <= ms(500) + rtt * 2,
+                "{:?} {rtt:?} {cut:?}",
+                worst.confirmed
+            );
+            assert!(
+                worst.down <= ms(900) + rtt,
+                "{:?} {rtt:?} {cut:?}",
+                worst.down
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cut_is_noticed_within_the_fast_bounds_at_every_moment_and_place() {
+    for rtt in [ms(1), ms(70), ms(220), ms(400), ms(1_000)] {
+        for cut in CUTS {
+            let worst = worst_of_sweep(LivenessConfig::fast(), rtt, cut);
+            assert!(
+                worst.suspect <= ms(150) + rtt,
+                "{:?} {rtt:?} {cut:?}",
+                worst.suspect
+            );
+            assert!(
+                worst.confirmed <= ms(200) + rtt * 2,
+                "{:?} {rtt:?} {cut:?}",
+                worst.confirmed
+            );
+            assert!(
+                worst.down <= ms(300) + rtt,
+                "{:?} {rtt:?} {cut:?}",
+                worst.down
+            );
+        }
+    }
+}
+
+#[test]
+fn above_478_ms_only_a_forward_cut_at_our_end_is_noticed_later() {
+    for rtt in [ms(700), ms(1_000), ms(1_500)] {
+        for cut in CUTS {
+            let bound = match cut {
+                Cut::BothWaysHere | Cut::BothWaysAtThePeer => ms(900),
+                Cut::ForwardHere => ms(1_110),
+            };
+            let worst = worst_of_sweep(LivenessConfig::default(), rtt, cut);
+            assert!(
+                worst.down <= bound + rtt,
+                "{:?} {rtt:?} {cut:?}",
+                worst.down
+            );
+        }
+    }
+}
+
+#[test]
+fn one_wedged_loop_takes_the_link_down_while_the_other_answers() {
+    let profiles = [
+        (LivenessConfig::default(), ms(1_500)),
+        (LivenessConfig::fast(), ms(500)),
+    ];
+    for (config, bound) in profiles {
+        for rtt in [ms(1), ms(70), ms(220), ms(400)] {
+            for wedged in LOOPS {
+                for step in 0..=config.interval().as_millis() as u64 * 2 {
+                    let at = WARM + ms(step);
+                    let mut bench = Bench::new(config, step, move |sent, r#loop| {
+                        (r#loop != wedged || sent <= at).then_some(rtt)
+                    });
+                    bench.run_until(at + ms(2_000) + rtt);
+                    let down = bench.first(Health::Down, ms(0)).unwrap();
+                    assert!(down <= at + bound + rtt, "{:?} {rtt:?}", down - at);
+                    let reason = bench.changes.last().unwrap().2;
+                    assert_eq!(reason, Reason::LoopSilent(wedged));
+                    assert_eq!(bench.live.state(), Health::Down);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_link_that_answers_stays_up_and_both_loops_are_probed_in_turn() {
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |_, _| Some(ms(70)));
+    bench.run_until(ms(60_000));
+    assert_eq!(bench.changes, []);
+    assert_eq!(bench.live.state(), Health::Up);
+    assert_eq!(bench.live.srtt().as_millis(), 70);
+    assert!(bench.live.rttvar() < ms(1));
+    for pair in bench.probes.windows(2) {
+        assert_ne!(pair[0].1, pair[1].1);
+        let gap = pair[1].0 - pair[0].0;
+        assert!(gap >= ms(160) && gap <= ms(200), "{gap:?}");
+    }
+}
+
+#[test]
+fn one_lost_probe_is_a_suspicion_that_its_confirming_probes_clear() {
+    for lost in LOOPS {
+        let mut missing = true;
+        let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+            let lose = missing && sent > WARM && r#loop == lost;
+            missing &= !lose;
+            (!lose).then_some(ms(70))
+        });
+        bench.run_until(WARM * 2);
+        let seen: Vec<_> = bench
+            .changes
+            .iter()
+            .map(|change| (change.1, change.2))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (Health::Suspect, Reason::Late(lost)),
+                (Health::Up, Reason::Answered(lost))
+            ]
+        );
+        assert!(bench.changes[1].0 - bench.changes[0].0 <= ms(90));
+        assert_eq!(bench.live.misses(lost), 0);
+    }
+}
+
+#[test]
+fn a_reply_to_a_later_probe_forgives_the_lost_ones_before_it() {
+    // The probe and the first of the two that confirm.
+    let mut lost = 2;
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+        let lose = sent > WARM && r#loop == Loop::Packet && lost > 0;
+        lost -= i32::from(lose);
+        (!lose).then_some(ms(70))
+    });
+    bench.run_until(WARM * 2);
+    let seen: Vec<_> = bench.changes.iter().map(|change| change.1).collect();
+    assert_eq!(seen, [Health::Suspect, Health::Up]);
+}
+
+#[test]
+fn two_confirming_probes_go_out_20_ms_apart_and_confirm_when_the_second_is_late() {
+    let bench = cut_link(
+        LivenessConfig::default(),
+        7,
+        ms(70),
+        Cut::BothWaysHere,
+        WARM,
+    );
+    let suspect = bench.first(Health::Suspect, ms(0)).unwrap();
+    let Reason::Late(r#loop) = bench.changes[0].2 else {
+        panic!("{:?}", bench.changes);
+    };
+    let of_loop: Vec<_> = bench
+        .probes
+        .iter()
+        .filter(|probe| probe.1 == r#loop && probe.0 >= suspect)
+        .map(|probe| probe.0)
+        .collect();
+    assert!(
+        of_loop.starts_with(&[suspect, suspect + ms(20)]),
+        "{of_loop:?}"
+    );
+    let confirmed = bench.first(Health::Confirmed, ms(0)).unwrap();
+    assert!(confirmed >= suspect + ms(20 + 70 + 100 + 1));
+    assert_eq!(bench.changes[1].2, Reason::ConfirmLate(r#loop));
+}
+
+#[test]
+fn two_misses_never_take_a_silent_link_down_and_the_third_does() {
+    // So long a round trip that the first miss finds the loop silent for long enough already.
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |sent, _| {
+        (sent < WARM).then_some(ms(690))
+    });
+    bench.run_until(WARM + ms(690));
+    while bench.live.state() != Health::Down {
+        let misses = LOOPS.map(|r#loop| bench.live.misses(r#loop));
+        assert!(misses.iter().all(|misses| *misses < 3), "{misses:?}");
+        let due = bench.live.poll_timeout().unwrap() - bench.start;
+        bench.run_until(due);
+    }
+    let misses = LOOPS.map(|r#loop| bench.live.misses(r#loop));
+    assert_eq!(misses.iter().max(), Some(&3));
+}
+
+#[test]
+fn replies_in_one_loop_do_not_end_a_down_of_the_other() {
+    let back = WARM + ms(8_000);
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+        (sent < WARM || (r#loop == Loop::Packet && sent > back)).then_some(ms(70))
+    });
+    bench.run_until(WARM + ms(60_000));
+    assert_eq!(bench.live.state(), Health::Down);
+}
+
+#[test]
+fn down_ends_with_the_third_timely_reply_in_a_row_in_each_loop() {
+    let back = WARM + ms(3_000);
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, _| {
+        (sent < WARM || sent > back).then_some(ms(70))
+    });
+    bench.run_until(WARM + ms(10_000));
+    let up = bench.changes.last().unwrap();
+    assert_eq!((up.1, up.2), (Health::Up, Reason::Recovered));
+    let answered = |r#loop| {
+        let probes = bench.probes.iter();
+        probes
+            .filter(|probe| probe.1 == r#loop && probe.0 > back && probe.0 + ms(70) <= up.0)
+            .count()
+    };
+    let counts = LOOPS.map(answered);
+    assert_eq!(*counts.iter().min().unwrap(), 3, "{counts:?}");
+    assert!(up.0 <= back + ms(6 * 200 + 70), "{:?}", up.0 - back);
+    assert_eq!(bench.silent, []);
+}
+
+#[test]
+fn a_link_that_loses_every_third_reply_of_a_loop_does_not_leave_down() {
+    let mut nth = 0;
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+        nth += u32::from(r#loop == Loop::Packet);
+        let lost = r#loop == Loop::Packet && nth % 3 == 0;
+        let out = sent > WARM && sent < WARM + ms(2_000);
+        (!out && (sent < WARM || !lost)).then_some(ms(70))
+    });
+    bench.run_until(WARM + ms(60_000));
+    assert_eq!(bench.live.state(), Health::Down);
+}
+
+#[test]
+fn silent_is_said_once_five_seconds_after_the_last_reply() {
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |sent, _| {
+        (sent < WARM).then_some(ms(70))
+    });
+    bench.run_until(WARM + ms(120_000));
+    assert_eq!(bench.silent, [bench.last_reply + ms(5_000)]);
+    let remembered = LOOPS.map(|r#loop| bench.live.track(r#loop).remembered());
+    assert_eq!(remembered, [64, 64], "and forgets all but the last probes");
+}
+
+#[test]
+fn a_peer_that_answers_in_one_loop_is_down_but_never_silent() {
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |sent, r#loop| {
+        (sent < WARM || r#loop == Loop::Packet).then_some(ms(70))
+    });
+    bench.run_until(WARM + ms(60_000));
+    assert_eq!(bench.live.state(), Health::Down);
+    assert_eq!(bench.silent, []);
+}
+
+#[test]
+fn ones_own_stall_beyond_half_an_interval_is_no_miss_and_up_to_it_is_judged() {
+    for config in [LivenessConfig::default(), LivenessConfig::fast()] {
+        for (over, voided) in [(Duration::ZERO, 0), (Duration::from_nanos(1), 1)] {
+            let mut bench = Bench::new(config, 7, |sent, _| (sent < WARM).then_some(ms(1)));
+            bench.run_until(WARM + ms(1));
+            // Up to the timer that judges the first unanswered probe, and then later than that.
+            let judges = |live: &Liveness| {
+                let due = live.poll_timeout();
+                live.packet.next_timeout() == due || live.request.next_timeout() == due
+            };
+            while !judges(&bench.live) {
+                let due = bench.live.poll_timeout().unwrap() - bench.start;
+                bench.run_until(due);
+            }
+            bench.now = bench.live.poll_timeout().unwrap();
+            bench.stall(config.interval() / 2 + over);
+            bench.live.handle_timeout(bench.now);
+            bench.drain();
+            assert_eq!(bench.live.voided(), voided);
+            let misses: u32 = LOOPS.iter().map(|r#loop| bench.live.misses(*r#loop)).sum();
+            assert_eq!(misses == 0, voided == 1);
+        }
+    }
+}
+
+#[test]
+fn a_minute_of_our_own_stall_moves_nothing_and_probing_starts_again_at_once() {
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |_, _| Some(ms(70)));
+    bench.run_until(WARM);
+    bench.stall(ms(60_000));
+    let before = bench.probes.len();
+    bench.live.handle_timeout(bench.now);
+    bench.drain();
+    assert_eq!(bench.probes.len(), before + 1);
+    assert_eq!(bench.live.voided(), 1);
+    // Replies to what was voided arrive after that, and are harmless.
+    let srtt = bench.live.srtt();
+    while bench
+        .replies
+        .first_key_value()
+        .is_some_and(|reply| reply.0.0 < bench.now)
+    {
+        let ((_, id), r#loop) = bench.replies.pop_first().unwrap();
+        bench.live.handle_reply(bench.now, r#loop, id);
+    }
+    assert_eq!(bench.live.srtt(), srtt);
+    bench.run_until(WARM + ms(80_000));
+    assert_eq!(bench.changes, []);
+}
+
+#[test]
+fn a_stall_while_down_does_not_count_as_silence_of_the_peer() {
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |sent, _| {
+        (sent < WARM).then_some(ms(70))
+    });
+    bench.run_until(WARM + ms(2_000));
+    assert_eq!(bench.live.state(), Health::Down);
+    bench.stall(ms(60_000));
+    bench.live.handle_timeout(bench.now);
+    bench.drain();
+    let woke = bench.since();
+    bench.run_until(woke + ms(4_999));
+    assert_eq!(bench.silent, []);
+    bench.run_until(woke + ms(5_000));
+    assert_eq!(bench.silent, [woke + ms(5_000)]);
+}
+
+#[test]
+fn a_peer_still_dead_after_our_stall_is_found_out_all_the_same() {
+    for stall in [ms(150), ms(1_000)] {
+        let mut bench = Bench::new(LivenessConfig::default(), 7, |sent, _| {
+            (sent < WARM).then_some(ms(70))
+        });
+        // In the middle of a suspicion, whose confirming probes are then forgotten.
+        while bench.live.state() == Health::Up {
+            let due = bench.live.poll_timeout().unwrap() - bench.start;
+            bench.run_until(due);
+        }
+        let due = bench.live.poll_timeout().unwrap();
+        bench.now = due + stall;
+        bench.live.handle_timeout(bench.now);
+        bench.drain();
+        let woke = bench.since();
+        bench.run_until(woke + ms(699));
+        assert_ne!(bench.live.state(), Health::Down);
+        bench.run_until(woke + ms(700));
+        assert_eq!(bench.live.state(), Health::Down);
+    }
+}
+
+#[test]
+fn a_longer_round_trip_is_learned_from_late_replies() {
+    for rtt in [ms(320), ms(650), ms(1_200)] {
+        let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, _| {
+            Some(if sent < WARM { ms(20) } else { rtt })
+        });
+        bench.run_until(WARM + ms(20_000));
+        assert_eq!(
+            bench.live.state(),
+            Health::Up,
+            "{rtt:?}: {:?}",
+            bench.changes
+        );
+        let last = bench.changes.last().unwrap().0;
+        assert!(last <= WARM + ms(6_000), "{rtt:?}: {last:?}");
+    }
+}
+
+#[test]
+fn a_peer_back_from_a_freeze_is_watched_as_closely_as_before() {
+    let back = WARM + ms(4_000);
+    // Asleep, the peer answers all it was asked at the moment it wakes.
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, _| {
+        let asleep = sent > WARM && sent < back;
+        Some(if asleep { back - sent + ms(10) } else { ms(20) })
+    });
+    bench.run_until(back + ms(100));
+    assert_eq!(
+        bench.live.state(),
+        Health::Down,
+        "a burst of late replies is no streak"
+    );
+    bench.run_until(back + ms(1_300));
+    assert_eq!(bench.live.state(), Health::Up);
+    assert!(bench.live.packet.rtt.timeout() <= ms(60));
+}
+
+#[test]
+fn a_confirmed_suspicion_ends_with_the_second_timely_reply_and_not_with_late_ones() {
+    // One probe and the two that confirm, all answered late, and before the next one is sent.
+    let mut late = vec![ms(150), ms(150), ms(300)];
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+        let slow = r#loop == Loop::Packet && sent > WARM;
+        let late = slow.then(|| late.pop()).flatten();
+        late.or_else(|| Some(ms(20)))
+    });
+    bench.run_until(WARM * 2);
+    let seen: Vec<_> = bench
+        .changes
+        .iter()
+        .map(|change| (change.1, change.2))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            (Health::Suspect, Reason::Late(Loop::Packet)),
+            (Health::Confirmed, Reason::ConfirmLate(Loop::Packet)),
+            (Health::Up, Reason::Answered(Loop::Packet)),
+        ]
+    );
+    let up = bench.changes[2].0;
+    let timely = bench
+        .probes
+        .iter()
+        .filter(|probe| probe.1 == Loop::Packet && probe.0 > WARM && probe.0 + ms(20) <= up)
+        .skip(3);
+    assert_eq!(timely.count(), 2);
+}
+
+#[test]
+fn before_a_sample_the_guess_decides_and_without_one_333_ms() {
+    for (guess, timeout) in [(None, ms(333 * 3)), (Some(ms(50)), ms(150))] {
+        let mut live = Liveness::new(LivenessConfig::default(), 7, guess, origin());
+        let start = live.poll_timeout().unwrap();
+        live.handle_timeout(start);
+        let late = live.packet.next_timeout().unwrap() - start;
+        assert!(late.abs_diff(timeout + ms(100)) <= ms(1), "{late:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever is lost, late, stalled or made up: the machine keeps a timer, probes, stays within
+    /// its bounds of memory, and says only changes that follow each other.
+    #[test]
+    fn any_mix_of_replies_and_stalls_keeps_the_machine_whole(
+        seed: u64,
+        fast: bool,
+        steps in proptest::collection::vec((0_u64..400, 0_u8..10, 0_u64..3_000), 1..400),
+    ) {
+        let config = if fast { LivenessConfig::fast() } else { LivenessConfig::default() };
+        let mut now = origin();
+        let mut live = Liveness::new(config, seed, None, now);
+        let mut state = Health::Up;
+        let mut sent = Vec::new();
+        for (pass, action, pick) in steps {
+            let due = live.poll_timeout().unwrap();
+            match action {
+                0..=5 => {
+                    now = now.max(due);
+                    live.handle_timeout(now);
+                    prop_assert!(live.poll_timeout().unwrap() > now);
+                }
+                6 => {
+                    now += ms(pass * 10);
+                    live.handle_timeout(now);
+                }
+                7 => live.handle_reply(now, LOOPS[pick as usize % 2], pick),
+                _ => {
+                    if let Some((r#loop, id)) = sent.pop() {
+                        now += ms(pass);
+                        live.handle_reply(now, r#loop, id);
+                    }
+                }
+            }
+            while let Some(output) = live.poll_output() {
+                match output {
+                    Output::SendProbe { r#loop, id } => sent.push((r#loop, id)),
+                    Output::StateChanged { from, to, .. } => {
+                        prop_assert_eq!(from, state);
+                        prop_assert_ne!(to, from);
+                        state = to;
+                    }
+                    Output::Silent => prop_assert_eq!(state, Health::Down),
+                }
+            }
+            prop_assert_eq!(live.state(), state);
+            prop_assert!(live.packet.remembered() <= 64 && live.request.remembered() <= 64);
+        }
+    }
+}
