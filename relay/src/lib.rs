@@ -8,5 +8,6 @@ pub mod config;
 pub mod env;
 pub mod id;
 pub mod identity;
+pub mod keeper;
 pub mod telemetry;
 pub mod wire;

@@ -1,0 +1,5 @@
+mod bench;
+mod invariants;
+mod pair;
+mod rules;
+mod table;
