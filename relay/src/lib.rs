@@ -10,6 +10,7 @@ pub mod env;
 pub mod id;
 pub mod identity;
 pub mod keeper;
+pub mod outbox;
 pub mod reaper;
 pub mod slot;
 pub mod tasks;

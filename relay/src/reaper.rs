@@ -205,7 +205,7 @@ async fn run(ending: Ending, task: Task) {
             Wake::Arrival => {
                 let mut state = shared.state.lock();
                 let first_new = state.first_new;
-                for (id, stream) in state.streams.from_id(first_new) {
+                for (id, stream) in state.streams.since(first_new) {
                     if let Some(acknowledged) = stream.acknowledged.take() {
                         waiting.push(async move { (id, acknowledged.await) });
                     }

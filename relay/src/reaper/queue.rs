@@ -45,7 +45,7 @@ impl<T> Queue<T> {
     }
 
     /// The entries from `id` on, in the order of their arrival.
-    pub(super) fn from_id(&mut self, id: u64) -> impl Iterator<Item = (u64, &mut T)> {
+    pub(super) fn since(&mut self, id: u64) -> impl Iterator<Item = (u64, &mut T)> {
         self.entries
             .range_mut(id..)
             .map(|(id, (_, entry))| (*id, entry))
@@ -108,7 +108,7 @@ mod tests {
         queue.push(now, 'a');
         queue.push(now, 'b');
         queue.push(later, 'c');
-        assert_eq!(queue.from_id(first + 1).count(), 2);
+        assert_eq!(queue.since(first + 1).count(), 2);
         assert_eq!(queue.expire(now + GRACE - Duration::from_nanos(1)), []);
         assert_eq!(queue.remove(first), Some('a'));
         assert_eq!(queue.expire(now + GRACE), ['b']);
