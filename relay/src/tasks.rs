@@ -181,6 +181,7 @@ impl Scope {
     ///
     /// Returns what had to be aborted, in the order of spawning; each is logged and counted too, and
     /// stays listed as overdue until its future is gone. An empty list means that all have ended.
+    /// A task that closes the scope it belongs to waits for itself, up to the deadline.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropping the future drops the scope, which aborts what is left at once.
@@ -193,9 +194,8 @@ impl Scope {
         // Running into the deadline is an outcome that `abort_rest` reports.
         let _ = timeout_at(deadline.into(), async {
             loop {
-                let mut leaving = std::pin::pin!(idle.notified());
-                // Enabled before the look: a task that ends in between is heard.
-                leaving.as_mut().enable();
+                // Made before the look, from when on it hears `notify_waiters`.
+                let leaving = idle.notified();
                 if self.tasks.0.table.lock().is_idle(id) {
                     return;
                 }
@@ -203,9 +203,8 @@ impl Scope {
             }
         })
         .await;
-        let (overdue, handles) = self.tasks.0.table.lock().abort_rest(id);
-        // Aborting wakes the tasks, which is not done under the registry's lock.
-        handles.iter().for_each(AbortHandle::abort);
+        // What is left is aborted by the drop of the scope, which follows.
+        let overdue = self.tasks.0.table.lock().report_rest(id);
         for task in &overdue {
             warn!(task = task.name, owner = %task.owner, "task outlived its owner's deadline");
         }
@@ -221,6 +220,7 @@ impl Scope {
 impl Drop for Scope {
     fn drop(&mut self) {
         let Some(id) = self.id else { return };
+        // Aborting wakes the tasks, which is not done under the registry's lock.
         let handles = self.tasks.0.table.lock().drop_scope(id);
         self.stop.cancel();
         handles.iter().for_each(AbortHandle::abort);
@@ -277,8 +277,8 @@ impl TaskHandle {
     /// Cancel safe.
     pub async fn finished(&self, deadline: Instant) -> bool {
         let gone = async {
-            let mut ended = std::pin::pin!(self.ended.notified());
-            ended.as_mut().enable();
+            // Made before the look, from when on it hears `notify_waiters`.
+            let ended = self.ended.notified();
             if !self.is_finished() {
                 ended.await;
             }

@@ -130,6 +130,40 @@ async fn an_overloaded_link_drops_its_oldest_data_and_accounts_for_every_packet(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_packet_that_would_still_fit_does_not_overtake_the_backlog() {
+    let t = Fixture::new(slow()).await;
+    while t.outbox.counts().backlog == 0 {
+        t.outbox.push(Class::Data, t.packet()).unwrap();
+    }
+    let direct = t.outbox.counts().sent_direct;
+    assert!(t.pair.near.datagram_buffer_space() > 100);
+    t.outbox
+        .push(Class::Data, Bytes::from_static(b"small"))
+        .unwrap();
+    let counts = t.outbox.counts();
+    assert_eq!((counts.sent_direct, counts.backlog), (direct, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_data_is_held_a_push_does_not_go_around_the_pump_and_a_probe_does() {
+    let t = Fixture::new(slow()).await;
+    while t.pair.near.datagram_buffer_space() > 2_000 {
+        t.outbox.push(Class::Data, t.packet()).unwrap();
+    }
+    assert_eq!(t.outbox.counts().backlog, 0);
+    t.outbox.control_pending(1);
+    sleep(100).await;
+    assert_eq!(t.outbox.counts().holds, 1);
+    assert!(t.pair.near.datagram_buffer_space() > 10_000);
+    let direct = t.outbox.counts().sent_direct;
+    t.outbox.push(Class::Data, t.packet()).unwrap();
+    t.outbox.push(Class::Probe, t.packet()).unwrap();
+    let counts = t.outbox.counts();
+    assert_eq!((counts.sent_direct, counts.backlog), (direct, 1));
+    assert_eq!(counts.sent_probes, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_overtakes_the_backlog_of_data() {
     let t = Fixture::new(slow()).await;
     let read = async {

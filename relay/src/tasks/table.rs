@@ -223,24 +223,21 @@ impl Table {
         self.scope(id).live == 0
     }
 
-    /// What is left of the subtree, named and counted, and the handles to abort it with.
-    pub(super) fn abort_rest(&mut self, id: ScopeId) -> (Vec<Overdue>, Vec<AbortHandle>) {
-        self.stop_subtree(id, Stop::Aborted);
+    /// What is left of the subtree past its deadline, named and counted.
+    pub(super) fn report_rest(&mut self, id: ScopeId) -> Vec<Overdue> {
         let mut rest = self.subtree_tasks(id);
         rest.sort_unstable();
-        let mut overdue = Vec::new();
-        let mut handles = Vec::new();
-        for id in rest {
-            let entry = &self.tasks[&id];
-            overdue.push(Overdue {
-                name: entry.task.name,
-                owner: self.scopes[&entry.owner].path.clone(),
-                waits_for: entry.task.waits_for(),
-            });
-            handles.push(entry.task.abort.clone());
-        }
-        self.counts.overdue += overdue.len() as u64;
-        (overdue, handles)
+        self.counts.overdue += rest.len() as u64;
+        rest.iter()
+            .map(|id| {
+                let entry = &self.tasks[id];
+                Overdue {
+                    name: entry.task.name,
+                    owner: self.scopes[&entry.owner].path.clone(),
+                    waits_for: entry.task.waits_for(),
+                }
+            })
+            .collect()
     }
 
     /// The scope's owner is gone: returns the handles to abort what is left.
