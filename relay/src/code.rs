@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::telemetry::Label;
+
 /// Declares an enum that is a number on the wire and a word for people.
 macro_rules! codes {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal, $word:literal;)* }) => {
@@ -42,6 +44,19 @@ macro_rules! codes {
                     $(Self::$variant => $word,)*
                     Self::Unknown(_) => "unknown",
                 }
+            }
+        }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant,)* Self::Unknown(0)];
+
+            fn word(self) -> &'static str {
+                self.word()
+            }
+
+            fn index(self) -> usize {
+                // Unknown numbers are counted together, in the last place.
+                Self::ALL.iter().position(|code| *code == self).unwrap_or(Self::ALL.len())
             }
         }
 

@@ -4,7 +4,16 @@
 //! time, names and certificates are in-memory, so that a whole fleet runs in one process on virtual
 //! time.
 
-use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -16,8 +25,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// What a node is built from besides its configuration. Cloning shares everything.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// Spawns tasks and makes QUIC's timers. All tasks of the node are spawned through it.
-    pub runtime: Arc<dyn quinn::Runtime>,
+    /// One for each worker: spawns its tasks and makes QUIC's timers. Nothing of a node runs
+    /// outside them.
+    pub runtimes: Vec<Arc<dyn quinn::Runtime>>,
     /// Makes the UDP sockets that carry links.
     pub sockets: Arc<dyn LinkSockets>,
     /// The local network, on which services live and listens are bound.
@@ -30,17 +40,24 @@ pub struct Env {
     pub certificates: Arc<dyn Certificates>,
     /// What outlives the process.
     pub state: Arc<dyn StateStore>,
-    /// Seeds every random choice: jitter, connection ids, tie breaks.
+    /// Seeds every random choice of the node's own, such as jitter.
     pub seed: u64,
+    /// Whether QUIC's random choices come from the seed too. For simulation only: connection ids
+    /// must not be guessed.
+    pub repeatable: bool,
 }
 
 /// Makes the UDP sockets that carry links.
 pub trait LinkSockets: Send + Sync + fmt::Debug {
-    /// Binds a socket to `address`; port 0 picks a free one.
+    /// Binds a socket to `address`, for a worker's `runtime`; port 0 picks a free one.
     ///
     /// # Errors
     /// As the operating system says, above all for an address in use.
-    fn bind(&self, address: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
+    fn bind(
+        &self,
+        address: SocketAddr,
+        runtime: &dyn quinn::Runtime,
+    ) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
 }
 
 /// The network of local programs.
@@ -69,17 +86,15 @@ pub trait LocalUdp: Send + Sync + fmt::Debug {
     /// As the operating system says.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 
-    /// Receives one packet into `buffer`: its length and sender. Cancel safe.
-    fn recv_from<'a>(
-        &'a self,
-        buffer: &'a mut [u8],
-    ) -> BoxFuture<'a, io::Result<(usize, SocketAddr)>>;
-
-    /// Receives one packet if one is there.
+    /// Receives one packet, or registers the calling task to be woken when one is there.
     ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if none is there.
-    fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)>;
+    /// Returns its length and sender; what does not fit into `buffer` is cut off. Only the last
+    /// task that called is woken.
+    fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>>;
 
     /// Sends one packet, or drops it where the local socket's buffer is full.
     ///
@@ -129,6 +144,9 @@ pub trait Certificates: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`MaterialError`] names the file and what is wrong with it.
     fn load(&self, now: SystemTime) -> Result<Material, MaterialError>;
+
+    /// Differs from an earlier answer if [`Certificates::load`] might now give something else.
+    fn fingerprint(&self) -> u64;
 }
 
 /// Keeps small values across restarts.

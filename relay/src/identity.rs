@@ -28,6 +28,7 @@ mod tests;
 
 pub use self::{
     certificate::{PeerCertificate, Usage},
+    date::Date,
     material::{Files, Material, MaterialError, Pem, RequiredName},
     pattern::{Pattern, PatternError},
     refusal::{PeerError, Refusal, Refused, alert_word},

@@ -65,7 +65,8 @@ impl Tasks {
 
     /// An owner of its own. `name` is what [`TaskRow::owner`] shows, such as `peer eu/fra-1`.
     pub fn scope(&self, name: impl AsRef<str>) -> Scope {
-        self.new_scope(None, name.as_ref(), CancellationToken::new())
+        let runtime = self.0.runtime.clone();
+        self.new_scope(None, name.as_ref(), CancellationToken::new(), runtime)
     }
 
     /// Every task that is registered at `now`, in the order of their spawning.
@@ -78,12 +79,19 @@ impl Tasks {
         self.0.table.lock().counts()
     }
 
-    fn new_scope(&self, parent: Option<ScopeId>, name: &str, stop: CancellationToken) -> Scope {
+    fn new_scope(
+        &self,
+        parent: Option<ScopeId>,
+        name: &str,
+        stop: CancellationToken,
+        runtime: Arc<dyn quinn::Runtime>,
+    ) -> Scope {
         let id = self.0.table.lock().add_scope(parent, name);
         Scope {
             tasks: self.clone(),
             id,
             stop,
+            runtime,
         }
     }
 }
@@ -104,19 +112,25 @@ pub struct Scope {
     /// `None` where the registry had no room: such a scope refuses every task.
     id: Option<ScopeId>,
     stop: CancellationToken,
+    runtime: Arc<dyn quinn::Runtime>,
 }
 
 impl Scope {
     /// A scope that ends with this one, at the latest. Born closed if this one is closed.
     pub fn child(&self, name: impl AsRef<str>) -> Self {
+        self.child_on(name, self.runtime.clone())
+    }
+
+    /// As [`Scope::child`], for tasks that run on another runtime: that of a worker.
+    pub fn child_on(&self, name: impl AsRef<str>, runtime: Arc<dyn quinn::Runtime>) -> Self {
+        let stop = self.stop.child_token();
         match self.id {
-            Some(id) => self
-                .tasks
-                .new_scope(Some(id), name.as_ref(), self.stop.child_token()),
+            Some(id) => self.tasks.new_scope(Some(id), name.as_ref(), stop, runtime),
             None => Self {
                 tasks: self.tasks.clone(),
                 id: None,
-                stop: self.stop.child_token(),
+                stop,
+                runtime,
             },
         }
     }
@@ -156,7 +170,7 @@ impl Scope {
             stop: self.stop.clone(),
         };
         let future = Abortable::new(make(task), registration);
-        self.tasks.0.runtime.spawn(Box::pin(async move {
+        self.runtime.spawn(Box::pin(async move {
             // Bound before the future is polled, hence dropped after it: what is no longer listed
             // holds nothing any more.
             let registered = registered;

@@ -9,8 +9,8 @@ use rustls_pki_types::UnixTime;
 use time::OffsetDateTime;
 
 /// Shows a date in UTC, to the second.
-#[derive(Clone, Copy)]
-pub(super) struct Date(pub(super) SystemTime);
+#[derive(Debug, Clone, Copy)]
+pub struct Date(pub SystemTime);
 
 impl fmt::Display for Date {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -57,6 +58,12 @@ impl FileCertificates {
 }
 
 impl Certificates for FileCertificates {
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        Self::fingerprint(self).hash(&mut hasher);
+        hasher.finish()
+    }
+
     fn load(&self, now: SystemTime) -> Result<Material, MaterialError> {
         let (certificate, _) = read(&self.files.certificate)?;
         let (key, key_mode) = read(&self.files.key)?;
@@ -78,10 +85,10 @@ impl Certificates for FileCertificates {
 }
 
 /// What the material's files looked like at one moment; equal while nobody touches them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Fingerprint([Option<FileState>; 3]);
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct FileState {
     inode: u64,
     len: u64,
@@ -118,6 +125,11 @@ impl FixedCertificates {
 }
 
 impl Certificates for FixedCertificates {
+    fn fingerprint(&self) -> u64 {
+        // Another text lies elsewhere in memory while this one is in use.
+        Arc::as_ptr(&self.0.load_full()) as u64
+    }
+
     fn load(&self, now: SystemTime) -> Result<Material, MaterialError> {
         let files = Files {
             certificate: "certificate in memory".into(),

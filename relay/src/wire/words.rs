@@ -24,6 +24,18 @@ macro_rules! words {
             }
         }
 
+        impl crate::telemetry::Label for $name {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn word(self) -> &'static str {
+                self.word()
+            }
+
+            fn index(self) -> usize {
+                Self::ALL.iter().position(|other| *other == self).expect("ALL has every value")
+            }
+        }
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.word())
