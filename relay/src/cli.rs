@@ -16,6 +16,7 @@ use self::arguments::{Arguments, Command, ConfigCommand, NodeArguments};
 pub use self::pki::{Issue, PkiCommand};
 use crate::{
     config::{Config, ConfigError, example},
+    process,
     telemetry::logs::{self, LogError},
 };
 
@@ -128,9 +129,9 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 /// The parts that make this `causeway`.
-const PROGRAM: Program = Program {
-    node: |_| Err("this build has no node".into()),
-    pki: |_| Err("this build has no pki".into()),
+pub const PROGRAM: Program = Program {
+    node: process::run,
+    pki: process::make_certificates,
 };
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod promotion;
 mod settle;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{
     collections::VecDeque,

@@ -1,22 +1,37 @@
 //! The Causeway node: identity, links, services and their administration.
 
+pub(crate) mod acceptor;
 pub mod admin;
 pub mod admission;
 pub mod cli;
 pub mod clock;
 pub mod code;
 pub mod config;
+pub mod counts;
 pub mod deadline;
+pub mod dial;
 pub mod env;
 pub mod generation;
 pub mod host;
 pub mod id;
 pub mod identity;
 pub mod keeper;
+pub mod link;
+pub mod links;
+pub mod mesh;
+pub mod node;
 pub mod outbox;
+pub(crate) mod peer;
+pub mod process;
 pub mod reaper;
+pub(crate) mod roster;
+pub(crate) mod seeker;
+pub mod services;
 pub mod slot;
 pub mod tasks;
+pub mod tcp;
 pub mod telemetry;
 pub mod transport;
+pub mod udp;
 pub mod wire;
+pub(crate) mod worker;

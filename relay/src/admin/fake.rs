@@ -82,7 +82,6 @@ impl NodeView for FakeNode {
                 name: "rtp".into(),
                 kind: "udp".into(),
                 address: "127.0.0.1:5004".into(),
-                open: 2,
             }],
             listens: vec![
                 ListenView {
@@ -91,7 +90,6 @@ impl NodeView for FakeNode {
                     service: "game".into(),
                     to: "us-east".into(),
                     via: Some("us-east/iad-1".into()),
-                    open: 14,
                 },
                 ListenView {
                     kind: "tcp".into(),
@@ -99,7 +97,6 @@ impl NodeView for FakeNode {
                     service: "files".into(),
                     to: "ap-south/bom-1".into(),
                     via: None,
-                    open: 0,
                 },
             ],
         }
@@ -158,20 +155,7 @@ impl NodeView for FakeNode {
             release: up.then(|| "0b7c1d9e22aa".into()),
             labels: BTreeMap::new(),
             backoff_ms: (!up).then_some(2_140),
-            addresses: vec![
-                AddressView {
-                    address: "198.51.100.7:7400".into(),
-                    source: "config".into(),
-                    last: Some(if up { "connected" } else { "timed out" }.into()),
-                    last_ms: Some(192_000),
-                },
-                AddressView {
-                    address: "[2001:db8::7]:7400".into(),
-                    source: "dns".into(),
-                    last: None,
-                    last_ms: None,
-                },
-            ],
+            addresses: vec!["198.51.100.7:7400".into(), "[2001:db8::7]:7400".into()],
             links: if up { vec![link] } else { Vec::new() },
             services: if up {
                 vec!["game".into(), "files".into()]
@@ -191,27 +175,17 @@ impl NodeView for FakeNode {
     }
 
     fn tasks(&self) -> Vec<TaskView> {
-        let task = |name: &str, owner: &str, waits_for: &str, deadline_ms| TaskView {
+        let task = |name: &str, owner: &str, waits_for: &str, overdue| TaskView {
             name: name.into(),
             owner: owner.into(),
             age_ms: 61_500,
             waits_for: waits_for.into(),
-            deadline_ms,
+            overdue,
         };
         vec![
-            task("keeper", "us-east/iad-1", "an event", None),
-            task(
-                "close link",
-                "reaper",
-                "the peer's acknowledgement",
-                Some(1_200),
-            ),
-            task(
-                "copy",
-                "listen tcp 127.0.0.1:6005",
-                "the local program to read",
-                Some(-4_500),
-            ),
+            task("keeper", "us-east/iad-1", "message", false),
+            task("reaper", "node", "timer", false),
+            task("tcp listen", "listen 127.0.0.1:6005", "local_write", true),
         ]
     }
 }

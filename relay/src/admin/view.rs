@@ -94,8 +94,6 @@ pub struct ServiceView {
     pub kind: String,
     /// Where it is.
     pub address: String,
-    /// Flows or streams that use it now.
-    pub open: u64,
 }
 
 /// A listen of the node.
@@ -111,8 +109,6 @@ pub struct ListenView {
     pub to: String,
     /// The node that new traffic would go to; none if nobody declares the service.
     pub via: Option<String>,
-    /// Flows or streams that use it now.
-    pub open: u64,
 }
 
 /// A row of `/v1/peers`.
@@ -149,27 +145,14 @@ pub struct PeerDetailView {
     pub labels: BTreeMap<String, String>,
     /// Until the next dial, while it backs off.
     pub backoff_ms: Option<u64>,
-    /// Where it may be reached, in the order they are tried.
-    pub addresses: Vec<AddressView>,
+    /// Where it is dialed, as configured; none for a peer that only dials this node.
+    pub addresses: Vec<String>,
     /// Its links, the current one first.
     pub links: Vec<LinkView>,
     /// The names of the services it declares.
     pub services: Vec<String>,
     /// The last changes of state, the newest last; at most 32.
     pub transitions: Vec<TransitionView>,
-}
-
-/// One address of a peer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AddressView {
-    /// The address.
-    pub address: String,
-    /// Who told: `config`, `dns` or `hello`.
-    pub source: String,
-    /// How the last dial to it ended; none if it was never tried.
-    pub last: Option<String>,
-    /// When that was.
-    pub last_ms: Option<u64>,
 }
 
 /// One link of a peer.
@@ -219,15 +202,8 @@ pub struct TaskView {
     pub age_ms: u64,
     /// What it waits for.
     pub waits_for: String,
-    /// Until it must be gone; negative if that has passed, none while it may live on.
-    pub deadline_ms: Option<i64>,
-}
-
-impl TaskView {
     /// Whether it should be gone by now.
-    pub fn is_overdue(&self) -> bool {
-        self.deadline_ms.is_some_and(|left| left < 0)
-    }
+    pub overdue: bool,
 }
 
 /// Why a request was refused.

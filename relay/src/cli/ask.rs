@@ -29,7 +29,7 @@ pub(super) fn peers(ask: &Ask, out: &mut dyn Write) -> Result<(), Stop> {
 /// Lists its tasks.
 pub(super) fn tasks(ask: &Ask, out: &mut dyn Write) -> Result<(), Stop> {
     let mut tasks = wait(ask, async |client| client.tasks().await)?;
-    tasks.sort_by_key(|task| (!task.is_overdue(), task.deadline_ms.unwrap_or(i64::MAX)));
+    tasks.sort_by_key(|task| !task.overdue);
     show(ask, &tasks, |tasks| tasks_text(tasks), out)
 }
 
@@ -121,11 +121,10 @@ fn services_text(services: &[ServiceView]) -> String {
             name,
             kind,
             address,
-            open,
         } = service.clone();
-        [name, kind, address, open.to_string()]
+        [name, kind, address]
     });
-    let rows = table(["SERVICE", "KIND", "AT", "OPEN"], &[3], rows);
+    let rows = table(["SERVICE", "KIND", "AT"], &[], rows);
     format!("\n{rows}")
 }
 
@@ -140,13 +139,12 @@ fn listens_text(listens: &[ListenView]) -> String {
             service,
             to,
             via,
-            open,
         } = listen.clone();
         let via = via.unwrap_or_else(|| "nobody".into());
-        [address, kind, service, to, via, open.to_string()]
+        [address, kind, service, to, via]
     });
-    let heading = ["LISTEN", "KIND", "TO SERVICE", "IN OR ON", "VIA", "OPEN"];
-    let rows = table(heading, &[5], rows);
+    let heading = ["LISTEN", "KIND", "TO SERVICE", "IN OR ON", "VIA"];
+    let rows = table(heading, &[], rows);
     format!("\n{rows}")
 }
 
@@ -171,26 +169,17 @@ fn peers_text(peers: &[PeerView]) -> String {
 
 fn tasks_text(tasks: &[TaskView]) -> String {
     let rows = tasks.iter().map(|task| {
-        let deadline = match task.deadline_ms {
-            None => NONE.to_owned(),
-            Some(left) if left < 0 => format!("{} OVERDUE", age(left.unsigned_abs())),
-            Some(left) => format!("in {}", age(left.unsigned_abs())),
-        };
-        let age = age(task.age_ms);
+        let overdue = if task.overdue { "OVERDUE" } else { NONE };
         [
             task.name.clone(),
             task.owner.clone(),
-            age,
-            deadline,
+            age(task.age_ms),
+            overdue.to_owned(),
             task.waits_for.clone(),
         ]
     });
-    let overdue = tasks.iter().filter(|task| task.is_overdue()).count();
-    let rows = table(
-        ["TASK", "OWNER", "AGE", "DEADLINE", "WAITS FOR"],
-        &[2],
-        rows,
-    );
+    let overdue = tasks.iter().filter(|task| task.overdue).count();
+    let rows = table(["TASK", "OWNER", "AGE", "STATE", "WAITS FOR"], &[2], rows);
     format!(
         "{rows}\n{} tasks, {overdue} past their deadline\n",
         tasks.len()
@@ -217,6 +206,9 @@ fn detail_text(detail: &PeerDetailView) -> String {
     if !labels.is_empty() {
         text.push_str(&fact("labels", labels.join(" ")));
     }
+    if !detail.addresses.is_empty() {
+        text.push_str(&fact("dialed at", detail.addresses.join(", ")));
+    }
     if !detail.services.is_empty() {
         text.push_str(&fact("services", detail.services.join(", ")));
     }
@@ -239,13 +231,6 @@ fn detail_tables(detail: &PeerDetailView) -> String {
             format!("{sent} sent, {received} received"),
         ));
     }
-    let rows = detail.addresses.iter().map(|address| {
-        let last = address.last.clone().unwrap_or_else(|| "never tried".into());
-        let ago = address.last_ms.map_or_else(|| NONE.to_owned(), age);
-        [address.address.clone(), address.source.clone(), last, ago]
-    });
-    text.push('\n');
-    text.push_str(&table(["ADDRESS", "FROM", "LAST DIAL", "AGO"], &[3], rows));
     let rows = detail.transitions.iter().map(|change| {
         let (from, to) = (change.from.clone(), change.to.clone());
         [age(change.ago_ms), from, to, change.reason.clone()]

@@ -216,12 +216,12 @@ eu-west/fra-1 is ready
   peers        1 of 3 up
   labels       rack=b7
 
-SERVICE  KIND  AT              OPEN
-rtp      udp   127.0.0.1:5004     2
+SERVICE  KIND  AT
+rtp      udp   127.0.0.1:5004
 
-LISTEN          KIND  TO SERVICE  IN OR ON        VIA            OPEN
-127.0.0.1:6004  udp   game        us-east         us-east/iad-1    14
-127.0.0.1:6005  tcp   files       ap-south/bom-1  nobody            0
+LISTEN          KIND  TO SERVICE  IN OR ON        VIA
+127.0.0.1:6004  udp   game        us-east         us-east/iad-1
+127.0.0.1:6005  tcp   files       ap-south/bom-1  nobody
 "
     );
 }
@@ -246,11 +246,10 @@ fn tasks_for_people_name_the_overdue_first() {
     assert_eq!(
         ask(&["tasks"]).unwrap(),
         "\
-TASK        OWNER             AGE  DEADLINE    WAITS FOR
-copy        listen tcp      1m01s  4s OVERDUE  the local program to read
-            127.0.0.1:6005
-close link  reaper          1m01s  in 1s       the peer's acknowledgement
-keeper      us-east/iad-1   1m01s  -           an event
+TASK        OWNER                    AGE  STATE    WAITS FOR
+tcp listen  listen 127.0.0.1:6005  1m01s  OVERDUE  local_write
+keeper      us-east/iad-1          1m01s  -        message
+reaper      node                   1m01s  -        timer
 
 3 tasks, 1 past their deadline
 "
@@ -265,16 +264,13 @@ fn explained_peer_for_people() {
 us-east/iad-1: up for 3m12s (dialed)
   key          13c0ffee13c0ffee
   release      0b7c1d9e22aa
+  dialed at    198.51.100.7:7400, [2001:db8::7]:7400
   services     game, files
 
 current link fa713e8e6d124339-1795212660123-4
   to           198.51.100.7:7400, dialed 3m12s ago
   measured     rtt 88.4ms, loss 0.12%
   carried      48.3 MB sent, 1.0 kB received
-
-ADDRESS             FROM    LAST DIAL      AGO
-198.51.100.7:7400   config  connected    3m12s
-[2001:db8::7]:7400  dns     never tried      -
 
   AGO  FROM     TO       WHY
 1h03m  idle     dialing  configured
@@ -292,10 +288,7 @@ fn explained_peer_that_backs_off_for_people() {
 ap-south/bom-1: backoff for 3m12s (dial timed out after 4 s)
   next dial    in 2s
   key          13c0ffee13c0ffee
-
-ADDRESS             FROM    LAST DIAL      AGO
-198.51.100.7:7400   config  timed out    3m12s
-[2001:db8::7]:7400  dns     never tried      -
+  dialed at    198.51.100.7:7400, [2001:db8::7]:7400
 
   AGO  FROM     TO       WHY
 1h03m  idle     dialing  configured

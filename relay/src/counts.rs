@@ -1,0 +1,359 @@
+//! Everything that a node counts, as handles made once.
+
+use crate::{
+    code::{CloseCode, RefuseCode},
+    deadline::SendError,
+    id::NodeId,
+    identity::PeerError,
+    tcp::splice::SpliceError,
+    telemetry::{Counter, CounterBy, Label, Metrics},
+    wire::{FrameErrorReason, HeaderErrorReason, PieceErrorReason},
+};
+
+/// Declares a closed list of words to count by.
+macro_rules! labels {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$doc])* $variant,)* }
+
+        impl Label for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+labels! {
+    /// Why a packet was dropped on this node.
+    PacketDrop {
+        /// More came while their flow was opened than are held.
+        HeldFull = "held_full",
+        /// The link closed under it.
+        LinkClosed = "link_closed",
+        /// The local socket failed.
+        LocalError = "local_error",
+        /// The local program does not read.
+        LocalFull = "local_full",
+        /// No local program is there.
+        LocalRefused = "local_refused",
+        /// It came to a service's socket from somebody else.
+        NotFromService = "not_from_service",
+        /// Its flow is not one of its link.
+        NotOfLink = "not_of_link",
+        /// Its flow could not be opened in time.
+        NotOpened = "not_opened",
+        /// The far end refused its flow.
+        FlowRefused = "flow_refused",
+        /// It is larger than is carried.
+        TooLarge = "too_large",
+        /// The listen has as many flows as it may.
+        TooManyFlows = "too_many_flows",
+        /// The link's queue is full.
+        QueueFull = "queue_full",
+        /// No flow of that number is open.
+        UnknownFlow = "unknown_flow",
+        /// It uses what is not offered.
+        Unsupported = "unsupported",
+    }
+}
+
+labels! {
+    /// How a TCP stream ended.
+    StreamEnd {
+        /// Both halves in order.
+        Complete = "complete",
+        /// The link broke, or the far end.
+        LinkBroke = "link_broke",
+        /// The local program broke off.
+        LocalBroke = "local_broke",
+        /// The node is ending.
+        Shutdown = "shutdown",
+        /// A side took nothing for too long.
+        Stalled = "stalled",
+    }
+}
+
+labels! {
+    /// Why a peer's certificate did not pass: the kinds of [`PeerError`].
+    PeerErrorKind {
+        /// The chain is too long.
+        ChainTooLong = "chain_too_long",
+        /// Past its end.
+        Expired = "expired",
+        /// More than one URI name.
+        ManyNames = "many_names",
+        /// None at all.
+        NoCertificate = "no_certificate",
+        /// No URI name.
+        NoName = "no_name",
+        /// The URI name is not of a node's form.
+        NotANode = "not_a_node",
+        /// Before its begin.
+        NotYetValid = "not_yet_valid",
+        /// Another reason of the chain check.
+        Rejected = "rejected",
+        /// Not signed by a CA of the bundle.
+        UnknownIssuer = "unknown_issuer",
+        /// Cannot be read.
+        Unreadable = "unreadable",
+        /// Of another node than was dialed.
+        WrongName = "wrong_name",
+        /// Of another trust domain.
+        WrongTrustDomain = "wrong_trust_domain",
+        /// Not for what a node does.
+        WrongUsage = "wrong_usage",
+    }
+}
+
+impl From<&PeerError> for PeerErrorKind {
+    fn from(error: &PeerError) -> Self {
+        match error {
+            PeerError::ChainTooLong { .. } => Self::ChainTooLong,
+            PeerError::Expired { .. } => Self::Expired,
+            PeerError::ManyNames { .. } => Self::ManyNames,
+            PeerError::NoCertificate => Self::NoCertificate,
+            PeerError::NoName => Self::NoName,
+            PeerError::NotANode { .. } => Self::NotANode,
+            PeerError::NotYetValid { .. } => Self::NotYetValid,
+            PeerError::Rejected { .. } => Self::Rejected,
+            PeerError::UnknownIssuer => Self::UnknownIssuer,
+            PeerError::Unreadable { .. } => Self::Unreadable,
+            PeerError::WrongName { .. } => Self::WrongName,
+            PeerError::WrongTrustDomain { .. } => Self::WrongTrustDomain,
+            PeerError::WrongUsage { .. } => Self::WrongUsage,
+        }
+    }
+}
+
+impl From<&SpliceError> for StreamEnd {
+    fn from(error: &SpliceError) -> Self {
+        match error {
+            SpliceError::LocalRead(_) | SpliceError::LocalWrite(_) => Self::LocalBroke,
+            SpliceError::LocalStalled | SpliceError::Send(SendError::TimedOut) => Self::Stalled,
+            SpliceError::Receive(_) | SpliceError::Send(_) => Self::LinkBroke,
+            SpliceError::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
+labels! {
+    /// What became of an inbound connection.
+    InboundEnd {
+        /// No Hello by the deadline.
+        Deadline = "deadline",
+        /// It became a link.
+        Established = "established",
+        /// TLS failed; `relay.peer.refused` has the reasons that are about certificates.
+        Handshake = "handshake",
+        /// Two names with one key.
+        KeyCollision = "key_collision",
+        /// Hello could not be read.
+        Malformed = "malformed",
+        /// The node dialed itself.
+        Myself = "myself",
+        /// No protocol in common.
+        NoCommonProtocol = "no_common_protocol",
+        /// Turned away: as many handshakes are under way as may.
+        Cap = "cap",
+        /// Turned away: its source starts too many.
+        Rate = "rate",
+        /// Had to prove its address first.
+        Retry = "retry",
+        /// The certificate does not pass any more.
+        Untrusted = "untrusted",
+        /// Hello and certificate name different nodes.
+        WrongName = "wrong_name",
+    }
+}
+
+/// Everything that a node counts.
+#[derive(Debug)]
+pub struct Counts {
+    /// Dials that were started.
+    pub dials: Counter,
+    /// Dials that came to nothing.
+    pub dials_failed: Counter,
+    /// Declarations of services that were not what the peer held.
+    pub declarations_differed: Counter,
+    /// Flows that a peer opened and that were accepted.
+    pub flows_accepted: Counter,
+    /// Control frames that found their queue full.
+    pub frames_dropped: Counter,
+    /// Control frames that closed their link.
+    pub frames_refused: CounterBy<FrameErrorReason>,
+    /// Control frames of a type that this build does not know.
+    pub frames_skipped: Counter,
+    /// Datagrams whose header could not be read.
+    pub headers_refused: CounterBy<HeaderErrorReason>,
+    /// Inbound connections.
+    pub inbound: CounterBy<InboundEnd>,
+    /// Links that ended.
+    pub links_closed: CounterBy<CloseCode>,
+    /// Local TCP connections that found no way to their service.
+    pub opens_failed: Counter,
+    /// Streams and flows that a peer asked for and did not get.
+    pub opens_refused: CounterBy<RefuseCode>,
+    /// Packets given to local programs.
+    pub packets_delivered: Counter,
+    /// Packets that were dropped.
+    pub packets_dropped: CounterBy<PacketDrop>,
+    /// Packets taken from local programs.
+    pub packets_taken: Counter,
+    /// Peers whose certificate did not pass, on either side.
+    pub peers_refused: CounterBy<PeerErrorKind>,
+    /// Pieces of packets that were dropped.
+    pub pieces_refused: CounterBy<PieceErrorReason>,
+    /// Probes of the request loop that found it busy.
+    pub probes_dropped: Counter,
+    /// Probe replies that found their judge busy.
+    pub replies_dropped: Counter,
+    /// TCP streams by how they ended.
+    pub streams_ended: CounterBy<StreamEnd>,
+    /// Bytes of TCP streams, from local programs to links.
+    pub stream_bytes_in: Counter,
+    /// Bytes of TCP streams, from links to local programs.
+    pub stream_bytes_out: Counter,
+    /// Streams that a peer opened without a readable `Open`.
+    pub streams_unread: Counter,
+}
+
+impl Counts {
+    /// Registers every instrument once.
+    pub fn new(metrics: &Metrics) -> Self {
+        let m = metrics;
+        Self {
+            dials: m.counter("relay.dial.started", "{dial}", "Dials that were started"),
+            dials_failed: m.counter("relay.dial.failed", "{dial}", "Dials that came to nothing"),
+            declarations_differed: m.counter(
+                "relay.service.differed",
+                "{declaration}",
+                "Digests that did not match what was held, after which services are declared again",
+            ),
+            flows_accepted: m.counter("relay.flow.accepted", "{flow}", "Flows opened by peers"),
+            frames_dropped: m.counter(
+                "relay.frame.dropped",
+                "{frame}",
+                "Control frames that found their queue full",
+            ),
+            frames_refused: m.counter_by(
+                "relay.frame.refused",
+                "{frame}",
+                "reason",
+                "Control frames that closed their link",
+            ),
+            frames_skipped: m.counter(
+                "relay.frame.skipped",
+                "{frame}",
+                "Control frames of an unknown type",
+            ),
+            headers_refused: m.counter_by(
+                "relay.datagram.refused",
+                "{datagram}",
+                "reason",
+                "Datagrams whose header could not be read",
+            ),
+            inbound: m.counter_by(
+                "relay.inbound.ended",
+                "{connection}",
+                "outcome",
+                "Inbound connections by what became of them",
+            ),
+            links_closed: m.counter_by("relay.link.closed", "{link}", "code", "Links that ended"),
+            opens_failed: m.counter(
+                "relay.stream.open_failed",
+                "{stream}",
+                "Local TCP connections that were reset because their service was not reached",
+            ),
+            opens_refused: m.counter_by(
+                "relay.open.refused",
+                "{request}",
+                "code",
+                "Streams and flows that peers asked for and did not get",
+            ),
+            packets_delivered: m.counter(
+                "relay.packet.delivered",
+                "{packet}",
+                "Packets given to local programs",
+            ),
+            packets_dropped: m.counter_by(
+                "relay.packet.dropped",
+                "{packet}",
+                "reason",
+                "Packets dropped on this node",
+            ),
+            packets_taken: m.counter(
+                "relay.packet.taken",
+                "{packet}",
+                "Packets taken from local programs",
+            ),
+            peers_refused: m.counter_by(
+                "relay.peer.refused",
+                "{handshake}",
+                "reason",
+                "Peers whose certificate did not pass",
+            ),
+            pieces_refused: m.counter_by(
+                "relay.piece.refused",
+                "{piece}",
+                "reason",
+                "Pieces of split packets that were dropped",
+            ),
+            probes_dropped: m.counter(
+                "relay.probe.dropped",
+                "{probe}",
+                "Probes of the request loop that found it busy",
+            ),
+            replies_dropped: m.counter(
+                "relay.probe.reply_dropped",
+                "{reply}",
+                "Probe replies that found their judge busy",
+            ),
+            streams_ended: m.counter_by(
+                "relay.stream.ended",
+                "{stream}",
+                "outcome",
+                "TCP streams by how they ended",
+            ),
+            stream_bytes_in: m.counter(
+                "relay.stream.taken",
+                "By",
+                "Bytes of TCP streams taken from local programs",
+            ),
+            stream_bytes_out: m.counter(
+                "relay.stream.delivered",
+                "By",
+                "Bytes of TCP streams given to local programs",
+            ),
+            streams_unread: m.counter(
+                "relay.stream.unread",
+                "{stream}",
+                "Streams opened by peers without a readable Open",
+            ),
+        }
+    }
+
+    /// Counts a packet that is dropped.
+    pub fn drop_packet(&self, why: PacketDrop) {
+        self.packets_dropped.incr(why);
+    }
+
+    /// Counts a TCP stream that has ended, and tells the operator if it did not end in order.
+    pub(crate) fn spliced(&self, ended: Result<(), SpliceError>, service: &str, peer: &NodeId) {
+        let outcome = match &ended {
+            Ok(()) => StreamEnd::Complete,
+            Err(error) => StreamEnd::from(error),
+        };
+        self.streams_ended.incr(outcome);
+        if let Err(error) = ended {
+            tracing::debug!(%error, service, %peer, "TCP stream broke");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! One link: its handle, and the tasks that serve it.
+//!
+//! ```text
+//!   control   frames from the peer, probes, liveness; tells the keeper
+//!   writer    frames to the peer, each with a deadline
+//!   packets   datagrams from the peer: probes, and packets of flows
+//!   outbox    datagrams to the peer, probes first
+//!   requests  streams that the peer opens; answers the probes of the request loop
+//! ```
+//!
+//! All of them end with the connection; the control task tells the keeper.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use router::liveness::{Health, Liveness};
+use tokio::sync::mpsc;
+
+pub use self::packets::FlowSink;
+use self::{
+    control::Control,
+    packets::{PacketCommand, PacketLoop},
+    setup::Established,
+};
+use crate::{
+    clock,
+    code::CloseCode,
+    counts::PacketDrop,
+    deadline::Connection,
+    id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
+    mesh::Mesh,
+    outbox::{Class, Outbox, PushError},
+    peer::PeerEvent,
+    tasks::{Scope, SpawnRefused},
+    udp::FlowEvent,
+    wire::{CloseReason, Datagram, Direction, Frame, PacketHeader, Probe, ServicesDecl, split},
+};
+
+mod control;
+pub(crate) mod frames;
+mod packets;
+pub(crate) mod requests;
+pub mod setup;
+mod writer;
+
+/// A live link, as everybody but its own tasks sees it. Shared by `Arc`.
+#[derive(Debug)]
+pub struct Link {
+    /// The link's generation, known to both ends.
+    pub generation: LinkGeneration,
+    /// This node's generation as it was said on this link; part of its flows' ids.
+    pub our_generation: NodeGeneration,
+    /// The other end.
+    pub peer: NodeId,
+    /// The other end's key, computed once.
+    pub peer_key: NodeKey,
+    /// The other end's generation.
+    pub peer_generation: NodeGeneration,
+    /// Whether this node has dialed.
+    pub dialed: bool,
+    /// The minor of the protocol that both ends speak.
+    pub minor: u32,
+    /// When both Hellos were through.
+    pub since: Instant,
+    /// The release that the other end said.
+    pub release: String,
+    /// What its operator calls it.
+    pub labels: BTreeMap<String, String>,
+    /// The connection.
+    pub connection: Connection,
+    /// Where packets to the peer go.
+    pub outbox: Outbox,
+    mesh: Arc<Mesh>,
+    frames: mpsc::Sender<Frame>,
+    packets: mpsc::Sender<PacketCommand>,
+    srtt_us: AtomicU64,
+    health: AtomicU8,
+    retiring: AtomicBool,
+    declared: ArcSwap<ServicesDecl>,
+    flow_owners: Mutex<BTreeMap<u32, mpsc::Sender<FlowEvent>>>,
+}
+
+impl Link {
+    /// Starts serving a link that both Hellos were said on.
+    ///
+    /// - `keeper`: gets the link's events; the last one says why it ended.
+    /// - `scope`: owns the link's tasks, and is closed by the keeper after the link.
+    ///
+    /// # Errors
+    /// [`SpawnRefused`]: the node holds as many tasks as it may, or is ending; the link is closed.
+    pub(crate) fn start(
+        mesh: &Arc<Mesh>,
+        established: Established,
+        keeper: mpsc::Sender<PeerEvent>,
+        scope: &Scope,
+    ) -> Result<Arc<Self>, SpawnRefused> {
+        let Established {
+            connection,
+            control,
+            frames,
+            hello,
+            our_generation,
+            peer,
+            generation,
+            dialed,
+            minor,
+            began: _,
+        } = established;
+        control.set_priority(CONTROL_PRIORITY);
+        let now = clock::now();
+        let (frames_in, frames_out) = mpsc::channel(FRAMES_QUEUED);
+        let (commands_in, commands_out) = mpsc::channel(COMMANDS_QUEUED);
+        let (replies_in, replies_out) = mpsc::channel(PROBES_QUEUED);
+        let (probes_in, probes_out) = mpsc::channel(PROBES_QUEUED);
+        let outbox = Outbox::start(scope, connection.clone())?;
+        let link = Arc::new(Self {
+            generation,
+            our_generation,
+            peer_key: peer.key(),
+            peer,
+            peer_generation: hello.generation,
+            dialed,
+            minor,
+            since: now,
+            release: hello.release,
+            labels: hello.labels,
+            connection,
+            outbox,
+            mesh: mesh.clone(),
+            frames: frames_in,
+            packets: commands_in,
+            srtt_us: AtomicU64::new(0),
+            health: AtomicU8::new(0),
+            retiring: AtomicBool::new(false),
+            declared: ArcSwap::from_pointee(ServicesDecl {
+                version: 0,
+                services: Vec::new(),
+            }),
+            flow_owners: Mutex::default(),
+        });
+        let guess = Some(link.connection.rtt());
+        let seed = mesh.seed_for(generation.to_string().as_bytes());
+        let control_task = Control {
+            mesh: mesh.clone(),
+            link: link.clone(),
+            frames,
+            liveness: Liveness::new(mesh.liveness(), seed, guess, now),
+            replies: replies_out,
+            probes: probes_in,
+            keeper,
+            next_digest: now + control::DIGEST_EVERY,
+        };
+        let packets = PacketLoop::new(mesh.clone(), link.clone(), commands_out, replies_in);
+        let streams = scope.child("streams");
+        let start = || -> Result<(), SpawnRefused> {
+            scope.spawn("link writer", |task| {
+                writer::run(link.clone(), control, frames_out, task)
+            })?;
+            scope.spawn("link packets", |task| packets.run(task))?;
+            scope.spawn("link requests", |task| {
+                requests::run(mesh.clone(), link.clone(), probes_out, streams, task)
+            })?;
+            scope.spawn("link control", |task| control_task.run(task))?;
+            Ok(())
+        };
+        match start() {
+            Ok(()) => Ok(link),
+            Err(refused) => {
+                link.close(CloseCode::Overloaded, "no room for the link's tasks");
+                Err(refused)
+            }
+        }
+    }
+
+    /// Closes the link with a code and a text for the other end's operator. Idempotent.
+    pub fn close(&self, code: CloseCode, message: &str) {
+        self.close_with(&CloseReason::new(code, message));
+    }
+
+    /// Closes the link with a whole reason. Idempotent; wakes everybody who waits on the link.
+    pub fn close_with(&self, reason: &CloseReason) {
+        self.connection.close(reason.code, &reason.encode());
+    }
+
+    /// Whether nothing but the control stream is open on it.
+    pub fn is_idle(&self) -> bool {
+        self.connection.open_streams() <= 1
+    }
+
+    /// Whether it may carry traffic: neither closed nor known to be down.
+    pub fn is_usable(&self) -> bool {
+        self.health() != Health::Down && self.connection.close_reason().is_none()
+    }
+
+    /// Whether another link of the pair took over: nothing new goes on this one.
+    pub fn is_retiring(&self) -> bool {
+        self.retiring.load(Ordering::Relaxed)
+    }
+
+    /// What its probes say.
+    pub fn health(&self) -> Health {
+        HEALTHS[usize::from(self.health.load(Ordering::Relaxed)) % HEALTHS.len()]
+    }
+
+    /// The smoothed round trip of its probes; zero before the first reply.
+    pub fn srtt(&self) -> Duration {
+        Duration::from_micros(self.srtt_us.load(Ordering::Relaxed))
+    }
+
+    /// The services that the other end has declared to this node.
+    pub fn declared(&self) -> Arc<ServicesDecl> {
+        self.declared.load_full()
+    }
+
+    /// Sends a packet of a flow, in pieces if it is larger than the path carries.
+    ///
+    /// # Errors
+    /// Why it was dropped, already counted.
+    pub fn send_packet(&self, header: PacketHeader, payload: &[u8]) -> Result<(), PacketDrop> {
+        let sent = self.try_send(header, payload);
+        if let Err(dropped) = sent {
+            self.mesh.counts.drop_packet(dropped);
+        }
+        sent
+    }
+
+    fn try_send(&self, header: PacketHeader, payload: &[u8]) -> Result<(), PacketDrop> {
+        let limit = self
+            .connection
+            .max_datagram_size()
+            .ok_or(PacketDrop::LinkClosed)?;
+        let pieces = split(header, payload, limit).map_err(|_| PacketDrop::TooLarge)?;
+        for (header, piece) in pieces {
+            let mut datagram = BytesMut::with_capacity(header.encoded_len() + piece.len());
+            Datagram::Packet {
+                header,
+                payload: piece,
+            }
+            .encode(&mut datagram);
+            self.outbox
+                .push(Class::Data, datagram.freeze())
+                .map_err(|error| match error {
+                    PushError::Closed(_) | PushError::Unsupported => PacketDrop::LinkClosed,
+                    PushError::Full => PacketDrop::QueueFull,
+                    // The path has shrunk since the limit was asked for.
+                    PushError::TooLarge { .. } => PacketDrop::TooLarge,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Queues a control frame. A full queue drops it and counts it: whatever must not be lost is
+    /// said again (declarations by digest, probes by the next one, flows by the next packet).
+    pub(crate) fn send_frame(&self, frame: Frame) {
+        if self.frames.try_send(frame).is_err() {
+            self.mesh.counts.frames_dropped.incr();
+        }
+    }
+
+    /// Queues a control frame that nothing repeats: a full queue closes the link.
+    pub(crate) fn send_frame_or_close(&self, frame: Frame) {
+        if self.frames.try_send(frame).is_err() {
+            self.close(CloseCode::Overloaded, "the control stream is not read");
+        }
+    }
+
+    /// Packets of `flow` that come over this link go to `sink`.
+    ///
+    /// `false` if the packet loop has no room for the change; nothing changed then.
+    pub(crate) fn add_flow(&self, direction: Direction, flow: u32, sink: FlowSink) -> bool {
+        self.packets
+            .try_send(PacketCommand::Add {
+                direction,
+                flow,
+                sink,
+            })
+            .is_ok()
+    }
+
+    /// Packets of `flow` are dropped from now on.
+    pub(crate) fn remove_flow(&self, direction: Direction, flow: u32) {
+        if direction == Direction::Back {
+            self.flow_owners.lock().remove(&flow);
+        }
+        // A flow that stays behind in a full queue's table ends with the link.
+        let _ = self
+            .packets
+            .try_send(PacketCommand::Remove { direction, flow });
+    }
+
+    /// Answers about a flow that this node opens go to `owner`.
+    pub(crate) fn own_flow(&self, flow: u32, owner: mpsc::Sender<FlowEvent>) {
+        self.flow_owners.lock().insert(flow, owner);
+    }
+
+    fn tell_flow(self: &Arc<Self>, flow: u32, answer: crate::udp::FlowAnswer) {
+        let owner = self.flow_owners.lock().get(&flow).cloned();
+        let event = FlowEvent {
+            flow,
+            link: self.clone(),
+            answer,
+        };
+        // An answer about a flow that is gone, or that its owner has no room for: the flow is
+        // opened again with its next packet.
+        if owner.is_none_or(|owner| owner.try_send(event).is_err()) {
+            self.mesh.counts.frames_dropped.incr();
+        }
+    }
+
+    /// Sends a probe or its reply, before everything else.
+    fn send_probe(&self, probe: &Datagram<'_>) {
+        let mut bytes = BytesMut::with_capacity(Probe::LEN);
+        probe.encode(&mut bytes);
+        // A probe that is dropped here is one that is not answered: that is what it measures.
+        let _ = self.outbox.push(Class::Probe, bytes.freeze());
+    }
+
+    pub(crate) fn set_retiring(&self, retiring: bool) {
+        self.retiring.store(retiring, Ordering::Relaxed);
+    }
+
+    fn set_declared(&self, declared: ServicesDecl) {
+        self.declared.store(Arc::new(declared));
+    }
+
+    fn set_health(&self, health: Health) {
+        let index = HEALTHS
+            .iter()
+            .position(|h| *h == health)
+            .unwrap_or_default();
+        self.health.store(index as u8, Ordering::Relaxed);
+    }
+
+    fn set_srtt(&self, srtt: Duration) {
+        let us = u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX);
+        self.srtt_us.store(us, Ordering::Relaxed);
+    }
+}
+
+/// Above all streams that carry traffic, which have the default of 0.
+const CONTROL_PRIORITY: i32 = 1;
+const HEALTHS: [Health; 4] = [Health::Up, Health::Suspect, Health::Confirmed, Health::Down];
+/// Frames are written as fast as the peer reads; this many cover a burst of flows being opened.
+const FRAMES_QUEUED: usize = 256;
+/// As many as flows may be opened in one round trip without a refusal.
+const COMMANDS_QUEUED: usize = 256;
+/// Probes come a few a second; more than this waiting means that the loop does not work.
+const PROBES_QUEUED: usize = 8;

@@ -1,0 +1,229 @@
+//! The control task of a link: frames from the peer, probes, and what the keeper must know.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use router::liveness::{Liveness, Loop, Output};
+use tokio::sync::mpsc;
+
+use super::{
+    Link,
+    frames::{FrameReader, ReadFrameError},
+};
+use crate::{
+    clock,
+    code::CloseCode,
+    mesh::Mesh,
+    peer::{LinkEvent, PeerEvent},
+    tasks::{Task, Wait},
+    udp::{FlowAnswer, service},
+    wire::{Datagram, Direction, Frame, Probe, ServicesDigest},
+};
+
+/// Owns the liveness of one link.
+pub(super) struct Control {
+    pub(super) mesh: Arc<Mesh>,
+    pub(super) link: Arc<Link>,
+    pub(super) frames: FrameReader,
+    pub(super) liveness: Liveness,
+    /// Ids of replies to probes of the packet loop.
+    pub(super) replies: mpsc::Receiver<u64>,
+    /// Ids of the peer's probes of the request loop.
+    pub(super) probes: mpsc::Sender<u64>,
+    /// The keeper of the peer.
+    pub(super) keeper: mpsc::Sender<PeerEvent>,
+    pub(super) next_digest: Instant,
+}
+
+enum Wake {
+    Frame(Result<Option<Frame>, ReadFrameError>),
+    Reply(u64),
+    Stop,
+    Timer,
+}
+
+impl Control {
+    /// Runs until the link's end, and tells the keeper about it.
+    pub(super) async fn run(mut self, task: Task) {
+        self.declare_services();
+        loop {
+            let wake = self.next_wake(&task).await;
+            let now = clock::now();
+            let ended = match wake {
+                Wake::Stop => Err(Ended::Stopping),
+                Wake::Reply(id) => {
+                    self.liveness.handle_reply(now, Loop::Packet, id);
+                    Ok(())
+                }
+                Wake::Timer => {
+                    self.handle_timeout(now);
+                    Ok(())
+                }
+                Wake::Frame(frame) => self.handle_read(now, frame).await,
+            };
+            self.perform_outputs().await;
+            match ended {
+                Ok(()) => {}
+                Err(Ended::Stopping | Ended::Lost) => break,
+                Err(Ended::Misbehaved(why)) => {
+                    self.link.close(CloseCode::Malformed, &why);
+                    break;
+                }
+            }
+        }
+        // Ours if it was closed here: then it is known at once.
+        task.waits(Wait::Close);
+        let cause = tokio::select! {
+            biased;
+            cause = self.link.connection.closed() => Some(cause),
+            () = task.stopping() => None,
+        };
+        if let Some(cause) = cause {
+            self.tell(LinkEvent::Closed(cause)).await;
+        }
+    }
+
+    async fn next_wake(&mut self, task: &Task) -> Wake {
+        task.waits(Wait::Reply);
+        let probe = self.liveness.poll_timeout();
+        let timer = probe.map_or(self.next_digest, |at| at.min(self.next_digest));
+        tokio::select! {
+            biased;
+            () = task.stopping() => Wake::Stop,
+            Some(id) = self.replies.recv() => Wake::Reply(id),
+            frame = self.frames.next() => Wake::Frame(frame),
+            () = clock::sleep_until(Some(timer)) => Wake::Timer,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.liveness.handle_timeout(now);
+        if now >= self.next_digest {
+            self.next_digest = now + DIGEST_EVERY;
+            let digest = self.mesh.exposed.declared_to(&self.link.peer).digest();
+            self.link.send_frame(Frame::ServicesDigest(digest));
+        }
+    }
+
+    async fn handle_read(
+        &mut self,
+        now: Instant,
+        read: Result<Option<Frame>, ReadFrameError>,
+    ) -> Result<(), Ended> {
+        match read {
+            Ok(Some(frame)) => self.handle_frame(now, frame).await,
+            Ok(None) => Err(Ended::Misbehaved("the control stream ended".into())),
+            Err(ReadFrameError::Frame(error)) => {
+                self.mesh.counts.frames_refused.incr(error.reason());
+                Err(Ended::Misbehaved(error.to_string()))
+            }
+            Err(ReadFrameError::Ended | ReadFrameError::Read(_)) => Err(Ended::Lost),
+        }
+    }
+
+    async fn handle_frame(&mut self, now: Instant, frame: Frame) -> Result<(), Ended> {
+        match frame {
+            Frame::Promote { epoch } => self.tell(LinkEvent::Promote(epoch)).await,
+            Frame::Promoted { epoch } => self.tell(LinkEvent::Promoted(epoch)).await,
+            // A full queue is a request loop that does not work; silence is what says so.
+            Frame::Probe { id } => {
+                if self.probes.try_send(id).is_err() {
+                    self.mesh.counts.probes_dropped.incr();
+                }
+            }
+            Frame::ProbeReply { id } => self.liveness.handle_reply(now, Loop::Request, id),
+            Frame::Services(declared) => self.link.set_declared(declared),
+            Frame::ServicesDigest(digest) => self.compare_services(digest),
+            Frame::ServicesWanted { .. } => self.declare_services(),
+            Frame::OpenFlow(open) => service::open(&self.mesh, &self.link, &open),
+            Frame::FlowAccepted { flow } => self.link.tell_flow(flow, FlowAnswer::Accepted),
+            Frame::FlowRefused { flow, code, .. } => {
+                self.link.tell_flow(flow, FlowAnswer::Refused(code));
+            }
+            Frame::CloseFlow {
+                flow,
+                direction: Direction::Forward,
+                ..
+            } => {
+                service::close(&self.mesh, &self.link, flow);
+            }
+            // The far end has lost a flow of ours: it is opened again with its next packet.
+            Frame::CloseFlow {
+                flow,
+                direction: Direction::Back,
+                ..
+            } => {
+                self.link.tell_flow(flow, FlowAnswer::Closed);
+            }
+            Frame::Unknown { .. } => self.mesh.counts.frames_skipped.incr(),
+            // The decoder lets none of these through after Hello.
+            Frame::Hello(_) | Frame::Open(_) | Frame::Accept { .. } | Frame::Refuse { .. } => {
+                return Err(Ended::Misbehaved("a frame out of place".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for a new declaration where what is held is not what the peer believes to have said.
+    fn compare_services(&self, theirs: ServicesDigest) {
+        let held = self.link.declared().digest();
+        if held != theirs {
+            self.mesh.counts.declarations_differed.incr();
+            self.link.send_frame(Frame::ServicesWanted {
+                have_version: held.version,
+            });
+        }
+    }
+
+    fn declare_services(&self) {
+        self.link.send_frame(Frame::Services(
+            self.mesh.exposed.declared_to(&self.link.peer),
+        ));
+    }
+
+    async fn perform_outputs(&mut self) {
+        while let Some(output) = self.liveness.poll_output() {
+            match output {
+                Output::SendProbe {
+                    r#loop: Loop::Packet,
+                    id,
+                } => {
+                    let sent_us = self.mesh.micros(clock::now());
+                    self.link
+                        .send_probe(&Datagram::Probe(Probe { id, sent_us }));
+                }
+                Output::SendProbe {
+                    r#loop: Loop::Request,
+                    id,
+                } => {
+                    self.link.send_frame(Frame::Probe { id });
+                }
+                Output::StateChanged { to, .. } => {
+                    self.link.set_health(to);
+                    self.tell(LinkEvent::Health(to)).await;
+                }
+                Output::Silent => self.tell(LinkEvent::Silent).await,
+            }
+        }
+        self.link.set_srtt(self.liveness.srtt());
+    }
+
+    /// The keeper takes its events at once and never waits for a link, so this does not wait long.
+    async fn tell(&self, event: LinkEvent) {
+        let event = PeerEvent::Link(self.link.generation, event);
+        // An error means that the keeper has ended, and the link will with it.
+        let _ = self.keeper.send(event).await;
+    }
+}
+
+/// Why the control task is through with the link.
+enum Ended {
+    Lost,
+    Misbehaved(String),
+    Stopping,
+}
+
+/// A declaration that was lost is noticed within this time.
+pub(super) const DIGEST_EVERY: Duration = Duration::from_secs(10);

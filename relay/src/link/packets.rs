@@ -1,0 +1,210 @@
+//! The packet loop: what comes as datagrams, to local sockets or back as probe replies.
+
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
+
+use super::Link;
+use crate::{
+    clock,
+    counts::PacketDrop,
+    deadline::Closed,
+    env::LocalUdp,
+    mesh::Mesh,
+    tasks::{Task, Wait},
+    udp::Activity,
+    wire::{Datagram, Direction, PacketHeader, Reassembler, ReassemblyLimits},
+};
+
+/// Where the packets of a flow go on this node.
+#[derive(Debug, Clone)]
+pub struct FlowSink {
+    /// Sends them to the local program.
+    pub socket: Arc<dyn LocalUdp>,
+    /// The local program.
+    pub to: SocketAddr,
+    /// Told of every packet, so that a flow in use does not expire.
+    pub activity: Arc<Activity>,
+}
+
+/// A change to the flows that a link carries to this node.
+#[derive(Debug)]
+pub(super) enum PacketCommand {
+    Add {
+        direction: Direction,
+        flow: u32,
+        sink: FlowSink,
+    },
+    Remove {
+        direction: Direction,
+        flow: u32,
+    },
+}
+
+/// Owns the flows of one link, so that finding one needs no lock.
+pub(super) struct PacketLoop {
+    mesh: Arc<Mesh>,
+    link: Arc<Link>,
+    commands: mpsc::Receiver<PacketCommand>,
+    replies: mpsc::Sender<u64>,
+    /// Flows that the peer has opened: its packets go to services.
+    forward: BTreeMap<u32, FlowSink>,
+    /// Flows that this node has opened: packets back go to clients of listens.
+    back: BTreeMap<u32, FlowSink>,
+    pieces: Reassembler,
+}
+
+enum Wake {
+    Command(PacketCommand),
+    Datagram(Result<Bytes, Closed>),
+}
+
+impl PacketLoop {
+    /// - `replies`: takes the ids of probe replies to whoever judges the link.
+    pub(super) fn new(
+        mesh: Arc<Mesh>,
+        link: Arc<Link>,
+        commands: mpsc::Receiver<PacketCommand>,
+        replies: mpsc::Sender<u64>,
+    ) -> Self {
+        let pieces = Reassembler::new(PIECES);
+        let (forward, back) = (BTreeMap::new(), BTreeMap::new());
+        Self {
+            mesh,
+            link,
+            commands,
+            replies,
+            forward,
+            back,
+            pieces,
+        }
+    }
+
+    /// Runs until the link's end or the owner's.
+    pub(super) async fn run(mut self, task: Task) {
+        loop {
+            task.waits(Wait::Datagram);
+            let wake = tokio::select! {
+                biased;
+                () = task.stopping() => return,
+                // A flow is known before its first packet is looked at.
+                Some(command) = self.commands.recv() => Wake::Command(command),
+                datagram = self.link.connection.read_datagram() => Wake::Datagram(datagram),
+            };
+            match wake {
+                Wake::Command(command) => self.handle_command(command),
+                Wake::Datagram(Err(_)) => return,
+                Wake::Datagram(Ok(first)) => {
+                    let now = clock::now();
+                    self.handle_datagram(now, &first);
+                    self.drain(now);
+                }
+            }
+        }
+    }
+
+    /// Takes what has come together with the first, so that one wake-up serves a burst.
+    fn drain(&mut self, now: Instant) {
+        for _ in 1..BURST {
+            match self.link.connection.read_datagram().now_or_never() {
+                Some(Ok(datagram)) => self.handle_datagram(now, &datagram),
+                // An error comes back at the next wait.
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+
+    fn handle_command(&mut self, command: PacketCommand) {
+        match command {
+            PacketCommand::Add {
+                direction,
+                flow,
+                sink,
+            } => {
+                self.table(direction).insert(flow, sink);
+            }
+            PacketCommand::Remove { direction, flow } => {
+                self.table(direction).remove(&flow);
+            }
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        match Datagram::decode(bytes) {
+            Ok(Datagram::Packet { header, payload }) => self.handle_packet(now, &header, payload),
+            Ok(Datagram::Probe(probe)) => self.link.send_probe(&Datagram::ProbeReply(probe)),
+            Ok(Datagram::ProbeReply(probe)) => {
+                // A full queue means that the judge is late, and then its timer is too.
+                if self.replies.try_send(probe.id).is_err() {
+                    self.mesh.counts.replies_dropped.incr();
+                }
+            }
+            // Nothing here sends through other nodes, so nobody has cause to say this.
+            Ok(Datagram::TooLarge(_)) => self.mesh.counts.drop_packet(PacketDrop::Unsupported),
+            Err(error) => self.mesh.counts.headers_refused.incr(error.reason()),
+        }
+    }
+
+    fn handle_packet(&mut self, now: Instant, header: &PacketHeader, payload: &[u8]) {
+        if header.check_supported().is_err() {
+            return self.mesh.counts.drop_packet(PacketDrop::Unsupported);
+        }
+        if !self.is_of_this_link(header) {
+            return self.mesh.counts.drop_packet(PacketDrop::NotOfLink);
+        }
+        let flow = header.flow.number;
+        let Some(sink) = self.table(header.direction).get(&flow).cloned() else {
+            return self.mesh.counts.drop_packet(PacketDrop::UnknownFlow);
+        };
+        let Some(fragment) = header.fragment else {
+            return self.deliver(now, &sink, payload);
+        };
+        match self
+            .pieces
+            .handle_piece(now, header.key(), fragment, payload)
+        {
+            Ok(Some(whole)) => self.deliver(now, &sink, &whole),
+            Ok(None) => {}
+            Err(error) => self.mesh.counts.pieces_refused.incr(error.reason()),
+        }
+    }
+
+    /// A peer speaks for its own flows forward and for ours back, and in this link's generations.
+    fn is_of_this_link(&self, header: &PacketHeader) -> bool {
+        let (ingress, generation) = match header.direction {
+            Direction::Forward => (self.link.peer_key, self.link.peer_generation),
+            Direction::Back => (self.mesh.id.key(), self.link.our_generation),
+        };
+        header.flow.ingress == ingress && header.flow.generation == generation
+    }
+
+    fn deliver(&self, now: Instant, sink: &FlowSink, payload: &[u8]) {
+        sink.activity.touch(now);
+        match sink.socket.try_send_to(payload, sink.to) {
+            Ok(_) => self.mesh.counts.packets_delivered.incr(),
+            Err(error) => self.mesh.counts.drop_packet(match error.kind() {
+                io::ErrorKind::WouldBlock => PacketDrop::LocalFull,
+                io::ErrorKind::ConnectionRefused => PacketDrop::LocalRefused,
+                _ => PacketDrop::LocalError,
+            }),
+        }
+    }
+
+    fn table(&mut self, direction: Direction) -> &mut BTreeMap<u32, FlowSink> {
+        match direction {
+            Direction::Forward => &mut self.forward,
+            Direction::Back => &mut self.back,
+        }
+    }
+}
+
+/// As many as one GRO receive brings; then shutdown and commands get a turn.
+const BURST: usize = 64;
+/// Packets above one datagram are best effort: what is incomplete after half a second is lost.
+const PIECES: ReassemblyLimits = ReassemblyLimits {
+    packets: 64,
+    bytes: 512 << 10,
+    timeout: std::time::Duration::from_millis(500),
+};

@@ -1,0 +1,131 @@
+//! The request loop: takes the streams that the peer opens, and answers for its own health.
+//!
+//! The probes of the request loop end here and not where frames are read, so that a loop that is
+//! wedged stays silent, however well the rest of the node works.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Link,
+    frames::{FrameReader, encoded},
+};
+use crate::{
+    clock,
+    code::{RefuseCode, StreamCode},
+    deadline::{Closed, Receiver, Sender},
+    mesh::Mesh,
+    services::Service,
+    tasks::{Scope, Task, Wait},
+    tcp,
+    wire::{Frame, Open, ServiceKind},
+};
+
+/// Runs until the link's end or the owner's.
+///
+/// - `probes`: the peer's probes of this loop, by id.
+/// - `streams`: owns the tasks of the streams.
+pub(super) async fn run(
+    mesh: Arc<Mesh>,
+    link: Arc<Link>,
+    mut probes: mpsc::Receiver<u64>,
+    streams: Scope,
+    task: Task,
+) {
+    loop {
+        task.waits(Wait::Accept);
+        let wake = tokio::select! {
+            biased;
+            () = task.stopping() => return,
+            Some(id) = probes.recv() => Wake::Probe(id),
+            stream = link.connection.accept_stream() => Wake::Stream(stream),
+        };
+        match wake {
+            Wake::Probe(id) => link.send_frame(Frame::ProbeReply { id }),
+            Wake::Stream(Err(_)) => return,
+            Wake::Stream(Ok((sender, receiver))) => {
+                let (mesh, link) = (mesh.clone(), link.clone());
+                // Refused spawns drop both halves, which resets them; the registry counts it.
+                let _ = streams.spawn("tcp service", |task| {
+                    answer(mesh, link, sender, receiver, task)
+                });
+            }
+        }
+    }
+}
+
+enum Wake {
+    Probe(u64),
+    Stream(Result<(Sender, Receiver), Closed>),
+}
+
+/// Reads `Open` from a stream that the peer has opened, and serves or refuses it.
+async fn answer(mesh: Arc<Mesh>, link: Arc<Link>, sender: Sender, receiver: Receiver, task: Task) {
+    task.waits(Wait::Read);
+    let mut frames = FrameReader::stream(receiver, link.minor);
+    let by = clock::now() + OPEN_WITHIN;
+    let open = tokio::select! {
+        biased;
+        () = task.stopping() => return sender.reset(StreamCode::Shutdown),
+        frame = frames.next_by(by) => match frame {
+            Ok(Frame::Open(open)) => open,
+            Ok(_) => return refuse(&mesh, sender, RefuseCode::Malformed).await,
+            Err(error) => {
+                mesh.counts.streams_unread.incr();
+                tracing::debug!(peer = %link.peer, %error, "stream without an Open");
+                return sender.reset(StreamCode::Malformed);
+            }
+        },
+    };
+    match acceptable(&mesh, &link, &open) {
+        Ok(service) => {
+            let (early, receiver) = frames.into_rest();
+            let stream = tcp::service::Accepted {
+                open,
+                service,
+                sender,
+                receiver,
+                early,
+            };
+            tcp::service::serve(&mesh, &link, stream, &task).await;
+        }
+        Err(code) => refuse(&mesh, sender, code).await,
+    }
+}
+
+fn acceptable(mesh: &Mesh, link: &Link, open: &Open) -> Result<Service, RefuseCode> {
+    if open.destination != mesh.id.key() {
+        return Err(RefuseCode::NotHere);
+    }
+    if open.check_supported().is_err() {
+        return Err(RefuseCode::ResumeUnsupported);
+    }
+    if open.budget.is_zero() {
+        return Err(RefuseCode::BudgetSpent);
+    }
+    mesh.exposed
+        .find(&open.service, ServiceKind::Tcp, &link.peer)
+        .cloned()
+}
+
+/// Says why, and lets the reaper see to it that the answer arrives.
+pub(crate) async fn refuse(mesh: &Mesh, mut sender: Sender, code: RefuseCode) {
+    mesh.counts.opens_refused.incr(code);
+    let refusal = Frame::Refuse {
+        code,
+        reason: String::new(),
+    };
+    if let Ok(bytes) = encoded(&refusal)
+        && sender
+            .write(bytes, clock::now() + OPEN_WITHIN)
+            .await
+            .is_ok()
+    {
+        mesh.reaper.finish(clock::now(), sender);
+    }
+}
+
+/// From a stream's first byte to the whole of its `Open`: they come in one flight, so this covers
+/// a few losses at the longest distances.
+const OPEN_WITHIN: Duration = Duration::from_secs(5);

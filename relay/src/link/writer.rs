@@ -1,0 +1,50 @@
+//! Writes the control stream: one frame after the other, each with a deadline.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{Link, frames::encoded};
+use crate::{
+    clock,
+    code::{CloseCode, StreamCode},
+    deadline::Sender,
+    tasks::{Task, Wait},
+    wire::Frame,
+};
+
+/// Runs until the link's end or the owner's. A peer that takes no control frame for
+/// [`WRITE_WITHIN`] loses the link.
+pub(super) async fn run(
+    link: Arc<Link>,
+    mut control: Sender,
+    mut frames: mpsc::Receiver<Frame>,
+    task: Task,
+) {
+    loop {
+        task.waits(Wait::Message);
+        let frame = tokio::select! {
+            biased;
+            () = task.stopping() => return control.reset(StreamCode::Shutdown),
+            frame = frames.recv() => frame,
+        };
+        let Some(frame) = frame else { return };
+        let bytes = match encoded(&frame) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(peer = %link.peer, %error, "a frame of our own is too long");
+                continue;
+            }
+        };
+        task.waits(Wait::Write);
+        // Datagrams go before streams in quinn: a full link would starve this one.
+        link.outbox.control_pending(bytes.len());
+        if let Err(error) = control.write(bytes, clock::now() + WRITE_WITHIN).await {
+            link.close(CloseCode::Silent, &format!("control stream: {error}"));
+            return;
+        }
+    }
+}
+
+/// As long as a link without replies is kept.
+const WRITE_WITHIN: Duration = Duration::from_secs(5);

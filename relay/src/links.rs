@@ -1,0 +1,173 @@
+//! Every peer of this node and its current link, found without a lock.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::{
+    id::{LinkGeneration, NodeId, NodeKey},
+    keeper::PeerStatus,
+    link::Link,
+    peer::{PeerEvent, PeerReport},
+    slot::{Slot, WaitError},
+    wire::ServiceKind,
+};
+
+/// The peers of this node. One task adds and removes them; everybody reads.
+#[derive(Debug, Default)]
+pub struct Links {
+    peers: ArcSwap<BTreeMap<NodeKey, Arc<Peer>>>,
+}
+
+/// What is published about one peer. Its keeper is the only writer.
+#[derive(Debug)]
+pub struct Peer {
+    /// The peer.
+    pub id: NodeId,
+    /// Whether it is reachable, and over which link.
+    pub slot: Slot<PeerState>,
+    /// For people: history and addresses.
+    pub report: ArcSwap<PeerReport>,
+    pub(crate) inbox: mpsc::Sender<PeerEvent>,
+}
+
+/// A keeper's published answer to "can I reach this peer now".
+#[derive(Debug, Clone)]
+pub struct PeerState {
+    /// What the keeper is doing.
+    pub status: PeerStatus,
+    /// The current link.
+    pub link: Option<Arc<Link>>,
+}
+
+impl Links {
+    /// All peers, by key, as they were at the time of the call.
+    pub fn snapshot(&self) -> Arc<BTreeMap<NodeKey, Arc<Peer>>> {
+        self.peers.load_full()
+    }
+
+    /// All peers, in the order of their keys, as they were at the time of the call.
+    pub fn peers(&self) -> Vec<Arc<Peer>> {
+        self.peers.load().values().cloned().collect()
+    }
+
+    /// The usable link to `peer`, if there is one now.
+    pub fn get(&self, peer: NodeKey) -> Option<Arc<Link>> {
+        self.peers.load().get(&peer)?.usable()
+    }
+
+    /// The current link to `peer`, usable or not: what Hello says is held.
+    pub fn current(&self, peer: NodeKey) -> Option<LinkGeneration> {
+        let state = self.peers.load().get(&peer)?.slot.load();
+        state.link.as_ref().map(|link| link.generation)
+    }
+
+    /// The usable link to `peer`: at once if there is one, else that of the dial in progress.
+    ///
+    /// Never causes a dial and never waits for one of another peer.
+    ///
+    /// # Errors
+    /// - [`ConnectError::NotNow`]: the peer backs off, or is not dialed at all; at once.
+    /// - [`ConnectError::TimedOut`]: the dial in progress did not end by `deadline`.
+    /// - [`ConnectError::TooManyWaiters`]: as many requests wait for this dial as may.
+    /// - [`ConnectError::UnknownPeer`]: nothing is known of it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropping the future cancels nothing but this wait.
+    pub async fn connect(
+        &self,
+        peer: NodeKey,
+        deadline: Instant,
+    ) -> Result<Arc<Link>, ConnectError> {
+        let peer = self
+            .peers
+            .load()
+            .get(&peer)
+            .cloned()
+            .ok_or(ConnectError::UnknownPeer)?;
+        let decided = peer.slot.wait_until(PeerState::decided, deadline).await;
+        decided.map_err(|error| match error {
+            WaitError::TimedOut => ConnectError::TimedOut,
+            WaitError::Full { .. } => ConnectError::TooManyWaiters,
+            WaitError::Gone => ConnectError::UnknownPeer,
+        })?
+    }
+
+    /// The Up peer of `region` with the lowest round trip that exposes `service` to this node.
+    pub fn nearest(&self, region: &str, service: &str, kind: ServiceKind) -> Option<Arc<Link>> {
+        let peers = self.peers.load();
+        let in_region = peers.values().filter(|peer| peer.id.region() == region);
+        let exposing = in_region.filter_map(|peer| peer.usable()).filter(|link| {
+            let declared = link.declared();
+            declared
+                .services
+                .iter()
+                .any(|s| s.kind == kind && s.name == service)
+        });
+        exposing.min_by_key(|link| link.srtt())
+    }
+
+    /// Makes `peer` known. The roster's task is the only caller.
+    pub(crate) fn add(&self, peer: Arc<Peer>) {
+        let mut peers = BTreeMap::clone(&self.peers.load());
+        peers.insert(peer.id.key(), peer);
+        self.peers.store(Arc::new(peers));
+    }
+
+    /// Forgets `peer`. The roster's task is the only caller.
+    pub(crate) fn remove(&self, peer: NodeKey) {
+        let mut peers = BTreeMap::clone(&self.peers.load());
+        peers.remove(&peer);
+        self.peers.store(Arc::new(peers));
+    }
+}
+
+impl Peer {
+    /// Its usable link, if there is one now.
+    pub fn usable(&self) -> Option<Arc<Link>> {
+        self.slot
+            .load()
+            .link
+            .clone()
+            .filter(|link| link.is_usable())
+    }
+}
+
+impl PeerState {
+    /// What a request makes of this state; `None` while a dial may still end well.
+    fn decided(&self) -> Option<Result<Arc<Link>, ConnectError>> {
+        if let Some(link) = &self.link
+            && link.is_usable()
+        {
+            return Some(Ok(link.clone()));
+        }
+        match &self.status {
+            PeerStatus::Dialing { .. } => None,
+            other => Some(Err(ConnectError::NotNow {
+                why: other.to_string(),
+            })),
+        }
+    }
+}
+
+/// Why there is no link to a peer now.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConnectError {
+    /// It is not being dialed, for a reason.
+    #[error("{why}")]
+    NotNow {
+        /// What its keeper does instead.
+        why: String,
+    },
+    /// The dial in progress takes longer than the request has.
+    #[error("the dial in progress did not end in time")]
+    TimedOut,
+    /// As many requests wait for the dial as may.
+    #[error("too many requests wait for this dial")]
+    TooManyWaiters,
+    /// It is neither configured nor linked.
+    #[error("no such peer")]
+    UnknownPeer,
+}

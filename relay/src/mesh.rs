@@ -1,0 +1,170 @@
+//! What every task of a node shares.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use router::liveness::LivenessConfig;
+use tokio::sync::mpsc;
+
+use crate::{
+    config::{Config, HostPort, Liveness},
+    counts::Counts,
+    env::Env,
+    id::{LinkGeneration, NodeGeneration, NodeId},
+    identity::{Material, PeerError},
+    links::Links,
+    reaper::Reaper,
+    roster::RosterEvent,
+    services::Exposed,
+    tasks::Scope,
+    transport::{self, TlsError},
+    udp::service::EgressFlows,
+    wire::{Hello, PROTOCOL},
+};
+
+/// One node, as its own tasks see it.
+#[derive(Debug)]
+pub struct Mesh {
+    /// This node.
+    pub id: NodeId,
+    /// What it was started with.
+    pub config: Config,
+    /// Everything outside the process.
+    pub env: Env,
+    /// What happened.
+    pub counts: Counts,
+    /// Its peers.
+    pub links: Links,
+    /// What it exposes.
+    pub exposed: Exposed,
+    /// Ends streams off the way of those who used them.
+    pub reaper: Reaper,
+    /// Its certificate, key and bundle as last loaded.
+    pub material: ArcSwap<Material>,
+    /// Whether another process was found to use its name.
+    pub duplicate: AtomicBool,
+    pub(crate) transport: Arc<quinn::TransportConfig>,
+    /// Owns the flows that end here, which outlive the links they came on.
+    pub(crate) flows_scope: Scope,
+    pub(crate) egress: EgressFlows,
+    pub(crate) roster: mpsc::Sender<RosterEvent>,
+    pub(crate) release: String,
+    pub(crate) advertised: Vec<SocketAddr>,
+    pub(crate) started: Instant,
+    pub(crate) generation: AtomicU64,
+    pub(crate) dials: AtomicU32,
+    pub(crate) flows: AtomicU32,
+}
+
+impl Mesh {
+    /// This node's generation.
+    pub fn generation(&self) -> NodeGeneration {
+        NodeGeneration(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// Mints the generation of a link that this node dials.
+    pub fn next_link(&self) -> LinkGeneration {
+        LinkGeneration {
+            dialer: self.id.key(),
+            node: self.generation(),
+            dial: self.dials.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Mints the number of a flow that enters here.
+    pub fn next_flow(&self) -> u32 {
+        self.flows.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// This node's Hello on `link`, to a peer of which it holds `current_link`.
+    pub fn hello(&self, link: LinkGeneration, current_link: Option<LinkGeneration>) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            features: 0,
+            node: self.id.clone(),
+            generation: self.generation(),
+            link,
+            release: self.release.clone(),
+            labels: self.config.labels().clone(),
+            addresses: self.advertised.iter().map(ToString::to_string).collect(),
+            current_link,
+        }
+    }
+
+    /// How links are accepted, with the certificates of now.
+    pub(crate) fn server_config(&self) -> Result<quinn::ServerConfig, TlsError> {
+        let refused = self.counts.peers_refused.clone();
+        let observer = Arc::new(move |error: &PeerError| refused.incr(error.into()));
+        let material = self.material.load_full();
+        let tls = material.server_config(self.env.wall.clone(), observer);
+        transport::server_config(tls, self.transport.clone())
+    }
+
+    /// How links are probed.
+    pub fn liveness(&self) -> LivenessConfig {
+        match self.config.shared().liveness {
+            Liveness::Default => LivenessConfig::default(),
+            Liveness::Fast => LivenessConfig::fast(),
+        }
+    }
+
+    /// A seed of its own for each link and peer, all of them decided by the node's.
+    pub fn seed_for(&self, what: &[u8]) -> u64 {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(&self.env.seed.to_be_bytes());
+        context.update(what);
+        let digest = context.finish();
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&digest.as_ref()[..8]);
+        u64::from_be_bytes(seed)
+    }
+
+    /// The wrapping microseconds that packets carry as their send time.
+    pub fn micros(&self, now: Instant) -> u32 {
+        now.saturating_duration_since(self.started).as_micros() as u32
+    }
+
+    /// The first address of a local endpoint, by `deadline`.
+    ///
+    /// # Errors
+    /// The name was not found, or not in time.
+    pub async fn resolve_one(
+        &self,
+        endpoint: &HostPort,
+        deadline: Instant,
+    ) -> io::Result<SocketAddr> {
+        let addresses = self.resolve(endpoint, deadline).await?;
+        addresses
+            .into_iter()
+            .next()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The addresses of an endpoint, by `deadline`.
+    ///
+    /// # Errors
+    /// The name was not found, or not in time.
+    pub async fn resolve(
+        &self,
+        endpoint: &HostPort,
+        deadline: Instant,
+    ) -> io::Result<Vec<SocketAddr>> {
+        match endpoint {
+            HostPort::Ip(address) => Ok(vec![*address]),
+            HostPort::Name { host, port } => {
+                let resolving = self.env.resolver.resolve(host, *port);
+                tokio::time::timeout_at(deadline.into(), resolving)
+                    .await
+                    .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}

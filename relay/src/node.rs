@@ -1,0 +1,346 @@
+//! Builds a node from its configuration and its environment, and ends it.
+
+mod instruments;
+mod view;
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tracing::info;
+
+use self::view::View;
+use crate::{
+    acceptor::Acceptor,
+    admin::NodeView,
+    clock,
+    code::CloseCode,
+    config::{Advertise, Config, Listen, Transport},
+    counts::Counts,
+    deadline::Endpoint,
+    env::Env,
+    generation::{GenerationError, OwnGeneration},
+    identity::MaterialError,
+    identity::PatternError,
+    links::Links,
+    mesh::Mesh,
+    reaper::Reaper,
+    roster::{Roster, RosterEvent},
+    services::{Destination, Exposed},
+    tasks::{Overdue, Scope, SpawnRefused, Tasks},
+    tcp,
+    telemetry::Metrics,
+    transport::{self, MemoryBudget},
+    udp,
+    wire::PROTOCOL,
+    worker::Worker,
+};
+
+/// A running node. Dropping it aborts its tasks; [`Node::shutdown`] ends it in order.
+#[derive(Debug)]
+pub struct Node {
+    mesh: Arc<Mesh>,
+    tasks: Tasks,
+    endpoints: Vec<Endpoint>,
+    view: Arc<View>,
+    /// Owns every task of the node.
+    scope: Scope,
+}
+
+impl Node {
+    /// Starts a node: certificates, generation, sockets, peers, services and listens.
+    ///
+    /// # Errors
+    /// [`StartError`]: nothing is left running.
+    ///
+    /// # Cancel safety
+    /// Dropping the future drops what was started.
+    pub async fn start(config: Config, env: Env, metrics: Metrics) -> Result<Self, StartError> {
+        let date = env.wall.now();
+        let material = env.certificates.load(date)?;
+        if let Some(warning) = material.warning() {
+            tracing::warn!("{warning}");
+        }
+        let generation = OwnGeneration::try_start(date, &*env.state)?;
+        let tasks = Tasks::new(env.runtimes.first().ok_or(StartError::NoWorker)?.clone());
+        let scope = tasks.scope("node");
+
+        let limits = config.limits();
+        let budget = MemoryBudget {
+            bytes: transport::NODE_MEMORY_BYTES,
+            links: u32::try_from(limits.links).unwrap_or(u32::MAX),
+        };
+        let profile = transport::transport_config(budget);
+        let mut bound = Vec::new();
+        for (index, runtime) in (0..).zip(&env.runtimes) {
+            let address = config.bind(index);
+            let failed = |source| StartError::Bind { address, source };
+            let socket = env.sockets.bind(address, &**runtime).map_err(failed)?;
+            let seed = env.repeatable.then(|| seed_of(env.seed, index));
+            let endpoint_config = transport::endpoint_config(&material.derive(RESET_CONTEXT), seed);
+            let endpoint = Endpoint::new(endpoint_config, None, socket, runtime.clone());
+            bound.push((endpoint.map_err(failed)?, runtime.clone()));
+        }
+        let endpoints: Vec<Endpoint> = bound.iter().map(|(endpoint, _)| endpoint.clone()).collect();
+        let advertised = match config.advertise() {
+            Advertise::Listed(addresses) => addresses.clone(),
+            Advertise::Bound => endpoints
+                .iter()
+                .filter_map(|endpoint| endpoint.local_address().ok())
+                .collect(),
+        };
+
+        let (roster_in, roster_events) = mpsc::channel(ROSTER_QUEUE);
+        let reaper = Reaper::with_bounds(&scope, config.shared().close_timeout, limits.closing)?;
+        let mesh = Arc::new(Mesh {
+            id: config.id().clone(),
+            counts: Counts::new(&metrics),
+            links: Links::default(),
+            exposed: Exposed::try_new(config.services())?,
+            reaper,
+            material: ArcSwap::from_pointee(material),
+            transport: profile,
+            flows_scope: scope.child("udp flows"),
+            duplicate: AtomicBool::new(false),
+            egress: udp::service::EgressFlows::default(),
+            roster: roster_in,
+            release: config.release(PROTOCOL.min..=PROTOCOL.max),
+            advertised,
+            started: clock::now(),
+            generation: AtomicU64::new(generation.current().0),
+            dials: AtomicU32::new(0),
+            flows: AtomicU32::new(0),
+            config,
+            env,
+        });
+        let (mut placed, mut turns) = (Vec::new(), Vec::new());
+        for (index, (endpoint, runtime)) in bound.into_iter().enumerate() {
+            endpoint.set_server_config(Some(mesh.server_config()?));
+            let worker = scope.child_on(format!("worker {index}"), runtime);
+            let acceptor = Acceptor::new(mesh.clone(), endpoint.clone(), worker.child("inbound"));
+            worker.spawn("acceptor", |task| acceptor.run(task))?;
+            turns.push(worker.child("health"));
+            placed.push(Worker {
+                scope: worker,
+                endpoint,
+            });
+        }
+        let mut listens = Vec::new();
+        for (index, listen) in mesh.config.listens().iter().enumerate() {
+            let worker = &placed[index % placed.len()];
+            listens.push(start_listen(&mesh, &worker.scope, listen.clone()).await?);
+        }
+        let roster = Roster::new(&mesh, placed, generation, roster_events);
+        scope.spawn("roster", |task| roster.run(task))?;
+        info!(node = %mesh.id, generation = %mesh.generation(), release = mesh.release, "started");
+        instruments::register(&metrics, &mesh, &tasks);
+        let view = Arc::new(View {
+            mesh: mesh.clone(),
+            tasks: tasks.clone(),
+            metrics,
+            endpoints: endpoints.clone(),
+            listens,
+            turns,
+        });
+        Ok(Self {
+            mesh,
+            tasks,
+            endpoints,
+            view,
+            scope,
+        })
+    }
+
+    /// What the node's tasks share, for those who embed one.
+    pub fn mesh(&self) -> &Arc<Mesh> {
+        &self.mesh
+    }
+
+    /// The tasks of the node.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    /// The UDP addresses that links come in on, one for each worker.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.local_address().ok())
+            .collect()
+    }
+
+    /// The addresses that listens are bound to, in the order of the configuration.
+    pub fn listens(&self) -> &[SocketAddr] {
+        &self.view.listens
+    }
+
+    /// What the admin API shows.
+    pub fn view(&self) -> Arc<dyn NodeView> {
+        self.view.clone()
+    }
+
+    /// Takes over the peers of a configuration that was read again, and looks at the certificates.
+    ///
+    /// Peers that are in both keep their links. Other keys take effect at the next start; the
+    /// caller tells the operator which.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what was asked for is done all the same.
+    pub async fn reload(&self, config: &Config) {
+        let (done, heard) = oneshot::channel();
+        let reload = RosterEvent::Reload {
+            peers: config.peers().to_vec(),
+            done,
+        };
+        if self.mesh.roster.send(reload).await.is_ok() {
+            // An error means that the node is ending.
+            let _ = heard.await;
+        }
+    }
+
+    /// Ends the node: every peer is told, and what is left at `deadline` is aborted and named.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping the future aborts what is left.
+    pub async fn shutdown(self, deadline: Instant) -> Vec<Overdue> {
+        let overdue = self.scope.close(deadline).await;
+        for endpoint in &self.endpoints {
+            endpoint.close(CloseCode::Shutdown, b"");
+        }
+        // The close has left by then, or the deadline has passed: quinn may wait for much longer.
+        for endpoint in &self.endpoints {
+            endpoint
+                .wait_idle(deadline.min(clock::now() + FLUSH_WITHIN))
+                .await;
+        }
+        info!(node = %self.mesh.id, overdue = overdue.len(), "ended");
+        overdue
+    }
+}
+
+/// Binds a listen on its worker, and starts it; the address that it got.
+async fn start_listen(
+    mesh: &Arc<Mesh>,
+    worker: &Scope,
+    listen: Listen,
+) -> Result<SocketAddr, StartError> {
+    let (bound, heard) = oneshot::channel();
+    let address = listen.address;
+    let mesh = mesh.clone();
+    match listen.transport {
+        Transport::Udp { idle_timeout } => {
+            worker.spawn("udp listen", |task| async move {
+                let socket = mesh.env.local.bind_udp(address);
+                let socket = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
+                let Some(socket) = announce(socket, bound) else {
+                    return;
+                };
+                let destination = Destination {
+                    service: listen.service,
+                    to: listen.to,
+                };
+                let class = listen.class.into();
+                let listen =
+                    udp::listen::Listen::new(mesh, socket, destination, class, idle_timeout);
+                listen.run(task).await;
+            })?;
+        }
+        Transport::Tcp { stall_timeout } => {
+            let connections = worker.child(format!("listen {address}"));
+            worker.spawn("tcp listen", |task| async move {
+                let socket = mesh.env.local.listen_tcp(address);
+                let socket = socket.and_then(|socket| Ok((socket.local_addr()?, socket)));
+                let Some(listener) = announce(socket, bound) else {
+                    return;
+                };
+                let destination = Destination {
+                    service: listen.service,
+                    to: listen.to,
+                };
+                let destination = Arc::new(destination);
+                let listen = tcp::listen::Listen {
+                    mesh,
+                    listener,
+                    destination,
+                    connections,
+                    stall: stall_timeout,
+                };
+                listen.run(task).await;
+            })?;
+        }
+    }
+    let bound = heard
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
+    bound.map_err(|source| StartError::Bind { address, source })
+}
+
+/// Tells the starter how binding went; the socket if it went well.
+fn announce<T>(
+    bound: io::Result<(SocketAddr, T)>,
+    starter: oneshot::Sender<io::Result<SocketAddr>>,
+) -> Option<T> {
+    let (address, socket) = match bound {
+        Ok((address, socket)) => (Ok(address), Some(socket)),
+        Err(error) => (Err(error), None),
+    };
+    // A starter that has gone drops the task with its scope.
+    let _ = starter.send(address);
+    socket
+}
+
+/// The seed of one worker's connection ids, under simulation.
+fn seed_of(seed: u64, worker: u16) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(&seed.to_be_bytes());
+    context.update(&worker.to_be_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A socket could not be bound.
+    #[error("cannot bind {address}: {source}")]
+    Bind {
+        /// The address, as configured.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Certificate, key or bundle cannot be used.
+    #[error(transparent)]
+    Certificates(#[from] MaterialError),
+    /// There is no generation to run with.
+    #[error(transparent)]
+    Generation(#[from] GenerationError),
+    /// The environment has no runtime to run on.
+    #[error("no worker to run on")]
+    NoWorker,
+    /// An `allow` pattern cannot be read.
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// The node's first tasks were refused.
+    #[error(transparent)]
+    Tasks(#[from] SpawnRefused),
+    /// The certificates cannot be served over QUIC.
+    #[error(transparent)]
+    Tls(#[from] transport::TlsError),
+}
+
+/// As many events as a few hundred nodes cause when they dial at once.
+const ROSTER_QUEUE: usize = 1_024;
+/// A close that is lost is repeated by nobody: half a second covers its way out of the socket.
+const FLUSH_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
+const RESET_CONTEXT: &[u8] = b"causeway quic stateless reset";

@@ -1,0 +1,290 @@
+//! What a node tells about itself, read from what its tasks have published.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use router::liveness::Health;
+use tokio::sync::oneshot;
+
+use crate::{
+    admin::{
+        LoopCheck, NodeView,
+        view::{
+            LinkView, ListenView, PeerDetailView, PeerView, ReadyView, ServiceView, StatusView,
+            TaskView, TransitionView,
+        },
+    },
+    clock,
+    config::{Target, Transport},
+    deadline::Endpoint,
+    identity::Date,
+    keeper::{PeerStatus, StateName, Transition},
+    link::Link,
+    links::Peer,
+    mesh::Mesh,
+    tasks::{Scope, TaskRow, Tasks},
+    telemetry::Metrics,
+    wire::{PROTOCOL, ServiceKind},
+};
+
+/// A node as the admin API shows it. Nothing here waits for a peer, or holds up the node.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) mesh: Arc<Mesh>,
+    pub(super) tasks: Tasks,
+    pub(super) metrics: Metrics,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) listens: Vec<SocketAddr>,
+    /// One on each worker, to see whether it turns.
+    pub(super) turns: Vec<Scope>,
+}
+
+impl NodeView for View {
+    fn loops(&self) -> Vec<LoopCheck> {
+        let check = |(index, scope): (usize, &Scope)| {
+            let (turned, heard) = oneshot::channel();
+            // A refused spawn drops the sender, and the check never resolves: as it should.
+            let _ = scope.spawn("turn", |_| async move {
+                let _ = turned.send(());
+            });
+            LoopCheck {
+                name: format!("worker {index}"),
+                turned: Box::pin(async move {
+                    if heard.await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }),
+            }
+        };
+        self.turns.iter().enumerate().map(check).collect()
+    }
+
+    fn ready(&self) -> ReadyView {
+        let mut reasons = Vec::new();
+        if self.mesh.duplicate.load(Ordering::Relaxed) {
+            reasons.push("another process uses this node's name".to_owned());
+        }
+        let material = self.mesh.material.load();
+        if material.not_after() <= self.mesh.env.wall.now() {
+            reasons.push(format!(
+                "the certificate ended at {}",
+                Date(material.not_after())
+            ));
+        }
+        ReadyView { reasons }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn status(&self) -> StatusView {
+        let mesh = &*self.mesh;
+        let peers = self.peers();
+        let up = peers
+            .iter()
+            .filter(|peer| peer.state == StateName::Up.to_string())
+            .count();
+        let bound = self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.local_address().ok());
+        StatusView {
+            node: mesh.id.to_string(),
+            uri: mesh.id.uri().to_owned(),
+            key: mesh.id.key().to_string(),
+            generation: mesh.generation().0,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            release: mesh.release.clone(),
+            protocol: (PROTOCOL.min, PROTOCOL.max),
+            uptime_ms: millis(clock::now().saturating_duration_since(mesh.started)),
+            ready: self.ready(),
+            bound: bound.map(|address| address.to_string()).collect(),
+            advertised: mesh.advertised.iter().map(ToString::to_string).collect(),
+            certificate_ends: Date(mesh.material.load().not_after()).to_string(),
+            labels: mesh.config.labels().clone(),
+            peers_up: count(up),
+            peers: count(peers.len()),
+            services: self.services(),
+            listens: self.listens(),
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        let now = clock::now();
+        let peers = self.mesh.links.snapshot();
+        let mut rows: Vec<PeerView> = peers.values().map(|peer| row(peer, now)).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        rows
+    }
+
+    fn peer(&self, name: &str) -> Option<PeerDetailView> {
+        let now = clock::now();
+        let peers = self.mesh.links.snapshot();
+        let peer = peers.values().find(|peer| peer.id.to_string() == name)?;
+        Some(detail(peer, now))
+    }
+
+    fn tasks(&self) -> Vec<TaskView> {
+        self.tasks
+            .list(clock::now())
+            .into_iter()
+            .map(task)
+            .collect()
+    }
+}
+
+impl View {
+    fn services(&self) -> Vec<ServiceView> {
+        let services = self.mesh.config.services().iter();
+        services
+            .map(|service| ServiceView {
+                name: service.name.clone(),
+                kind: service.transport.word().to_owned(),
+                address: service.address.to_string(),
+            })
+            .collect()
+    }
+
+    fn listens(&self) -> Vec<ListenView> {
+        let listens = self.mesh.config.listens().iter().zip(&self.listens);
+        listens
+            .map(|(listen, address)| {
+                let links = &self.mesh.links;
+                let kind = match listen.transport {
+                    Transport::Udp { .. } => ServiceKind::Udp,
+                    Transport::Tcp { .. } => ServiceKind::Tcp,
+                };
+                let (to, via) = match &listen.to {
+                    Target::Node(node) => (node.to_string(), links.get(node.key())),
+                    Target::Region(region) => {
+                        (region.clone(), links.nearest(region, &listen.service, kind))
+                    }
+                };
+                ListenView {
+                    kind: listen.transport.word().to_owned(),
+                    address: address.to_string(),
+                    service: listen.service.clone(),
+                    to,
+                    via: via.map(|link| link.peer.to_string()),
+                }
+            })
+            .collect()
+    }
+}
+
+fn row(peer: &Peer, now: Instant) -> PeerView {
+    let report = peer.report.load();
+    let current = peer.slot.load().link.clone();
+    let last = report.history.last();
+    let state = last.map_or(StateName::Idle, |transition| transition.to);
+    PeerView {
+        name: peer.id.to_string(),
+        state: match current.as_deref().map(Link::health) {
+            // The link is kept for a while; the word an operator looks for is this one.
+            Some(Health::Down) => "down".to_owned(),
+            _ => state.to_string(),
+        },
+        state_ms: last.map_or(0, |transition| {
+            millis(now.saturating_duration_since(transition.at))
+        }),
+        reason: last.map_or_else(String::new, |transition| transition.reason.to_string()),
+        address: current
+            .as_ref()
+            .map(|link| link.connection.remote_address().to_string()),
+        srtt_us: current.as_ref().and_then(|link| srtt_us(link)),
+        loss: current.as_ref().and_then(|link| loss(link)),
+        services: current
+            .as_ref()
+            .map_or(0, |link| count(link.declared().services.len())),
+    }
+}
+
+fn detail(peer: &Peer, now: Instant) -> PeerDetailView {
+    let report = peer.report.load();
+    let state = peer.slot.load();
+    let current = state.link.as_ref();
+    let mut links: Vec<LinkView> = report
+        .links
+        .iter()
+        .map(|link| LinkView {
+            generation: link.generation.to_string(),
+            direction: if link.dialed { "dialed" } else { "accepted" }.to_owned(),
+            current: current.is_some_and(|current| Arc::ptr_eq(current, link)),
+            address: link.connection.remote_address().to_string(),
+            age_ms: millis(now.saturating_duration_since(link.since)),
+            srtt_us: srtt_us(link),
+            loss: loss(link),
+            sent_bytes: link.connection.stats().sent_bytes,
+            received_bytes: link.connection.stats().received_bytes,
+        })
+        .collect();
+    links.sort_by_key(|link| !link.current);
+    PeerDetailView {
+        peer: row(peer, now),
+        key: Some(peer.id.key().to_string()),
+        release: current.map(|link| link.release.clone()),
+        labels: current.map(|link| link.labels.clone()).unwrap_or_default(),
+        backoff_ms: match &state.status {
+            PeerStatus::Backoff { until, .. } => Some(millis(until.saturating_duration_since(now))),
+            _ => None,
+        },
+        addresses: report.addresses.iter().map(ToString::to_string).collect(),
+        links,
+        services: current.map(services_of).unwrap_or_default(),
+        transitions: report
+            .history
+            .iter()
+            .map(|transition| passed(transition, now))
+            .collect(),
+    }
+}
+
+fn services_of(link: &Arc<Link>) -> Vec<String> {
+    link.declared()
+        .services
+        .iter()
+        .map(|service| service.name.clone())
+        .collect()
+}
+
+fn passed(transition: &Transition, now: Instant) -> TransitionView {
+    TransitionView {
+        ago_ms: millis(now.saturating_duration_since(transition.at)),
+        from: transition.from.to_string(),
+        to: transition.to.to_string(),
+        reason: transition.reason.to_string(),
+    }
+}
+
+fn task(row: TaskRow) -> TaskView {
+    TaskView {
+        name: row.name.to_owned(),
+        owner: row.owner.to_string(),
+        age_ms: millis(row.age),
+        waits_for: row.waits_for.word().to_owned(),
+        overdue: row.overdue,
+    }
+}
+
+fn srtt_us(link: &Link) -> Option<u64> {
+    let us = u64::try_from(link.srtt().as_micros()).unwrap_or(u64::MAX);
+    (us > 0).then_some(us)
+}
+
+/// The share of all packets of the link that QUIC counted as lost.
+fn loss(link: &Link) -> Option<f64> {
+    let stats = link.connection.stats();
+    (stats.sent_packets > 0).then(|| stats.lost_packets as f64 / stats.sent_packets as f64)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,506 @@
+//! The task around a keeper: does what it decides, and tells it what happened.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use router::liveness::Health;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::{
+    clock,
+    code::CloseCode,
+    config::HostPort,
+    deadline::{Closed, Endpoint},
+    dial::{DialFailure, DialRequest, Dialer},
+    id::{LinkGeneration, NodeGeneration},
+    identity::Expect,
+    keeper::{
+        CloseCause, DialId, DialPool, Keeper, KeeperConfig, LinkFacts, Output, PeerStatus,
+        ReplaceReason, Role, StateName, Transition,
+    },
+    link::{Link, setup::Established},
+    links::{Peer, PeerState},
+    mesh::Mesh,
+    roster::RosterEvent,
+    slot::{Publisher, Slot},
+    tasks::{Scope, Task, TaskHandle, Wait},
+    wire::{CloseReason, Frame},
+};
+
+/// What happens to a peer, for its keeper to hear.
+#[derive(Debug)]
+pub(crate) enum PeerEvent {
+    /// Other addresses are configured; no address means that it is no longer wanted.
+    Addresses(Vec<HostPort>),
+    /// The dial that was asked for has ended.
+    Dialed(DialId, Box<Result<Established, DialFailure>>),
+    /// Another process uses this node's name.
+    DuplicateName,
+    /// Close everything and end.
+    Forget(CloseCode),
+    /// This node's generation has moved.
+    GenerationMoved,
+    /// The peer has dialed, or a seeker has found it.
+    Inbound(Box<Established>),
+    /// Something happened on a link.
+    Link(LinkGeneration, LinkEvent),
+    /// The bundle was reloaded, or time has passed: check the peer's certificates.
+    Recheck,
+}
+
+/// What happens on a link.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// It ended.
+    Closed(Closed),
+    /// What its probes say.
+    Health(Health),
+    /// The peer promotes it.
+    Promote(u64),
+    /// The peer confirms its promotion.
+    Promoted(u64),
+    /// No reply for as long as a silent link is kept.
+    Silent,
+}
+
+/// For people: what `causeway explain peer` shows.
+#[derive(Debug, Clone, Default)]
+pub struct PeerReport {
+    /// Where it is dialed.
+    pub addresses: Vec<HostPort>,
+    /// The last transitions, oldest first.
+    pub history: Vec<Transition>,
+    /// Every link that is open, the current one or not.
+    pub links: Vec<Arc<Link>>,
+}
+
+/// Owns one keeper and its links.
+pub(crate) struct PeerTask {
+    mesh: Arc<Mesh>,
+    peer: Arc<Peer>,
+    publisher: Publisher<PeerState>,
+    endpoint: Endpoint,
+    dialer: Dialer,
+    scope: Scope,
+    keeper: Keeper,
+    addresses: Vec<HostPort>,
+    links: BTreeMap<LinkGeneration, Served>,
+    dial: Option<(DialId, TaskHandle)>,
+    inbox: mpsc::Receiver<PeerEvent>,
+}
+
+/// A link and what owns its tasks.
+struct Served {
+    link: Arc<Link>,
+    scope: Scope,
+    /// Once retired: when to see whether its work is done.
+    retiring: Option<Instant>,
+}
+
+enum Wake {
+    Event(PeerEvent),
+    Stop,
+    Timer,
+}
+
+impl PeerTask {
+    /// Makes the peer known to readers, and the task that keeps it; [`PeerTask::run`] must follow.
+    ///
+    /// - `addresses`: where to dial it; empty for a peer that is only accepted.
+    /// - `scope`: owns the peer's links and dials.
+    pub(crate) fn new(
+        mesh: &Arc<Mesh>,
+        id: crate::id::NodeId,
+        addresses: Vec<HostPort>,
+        (endpoint, dialer): (Endpoint, Dialer),
+        scope: Scope,
+    ) -> (Self, Arc<Peer>) {
+        let (inbox_in, inbox) = mpsc::channel(INBOX);
+        let now = clock::now();
+        let up_ms = now.saturating_duration_since(mesh.started).as_millis();
+        let config = KeeperConfig {
+            role: Role::of(mesh.id.key(), id.key()),
+            seed: mesh.seed_for(id.uri().as_bytes()),
+            epoch_floor: u64::try_from(up_ms).unwrap_or(u64::MAX) + 1,
+        };
+        let idle = PeerState {
+            status: PeerStatus::Idle,
+            link: None,
+        };
+        let (publisher, slot) = Slot::with_publisher(idle);
+        let peer = Arc::new(Peer {
+            id,
+            slot,
+            report: Default::default(),
+            inbox: inbox_in,
+        });
+        let mut keeper = Keeper::new(config);
+        if !addresses.is_empty() {
+            keeper.want(now);
+        }
+        let task = Self {
+            mesh: mesh.clone(),
+            peer: peer.clone(),
+            publisher,
+            endpoint,
+            dialer,
+            scope,
+            keeper,
+            addresses,
+            links: BTreeMap::new(),
+            dial: None,
+            inbox,
+        };
+        (task, peer)
+    }
+
+    /// Runs until the keeper is closed or the owner stops it.
+    pub(crate) async fn run(mut self, task: Task) {
+        self.perform_outputs();
+        while self.keeper.state() != StateName::Closed {
+            let wake = self.next_wake(&task).await;
+            let now = clock::now();
+            match wake {
+                Wake::Stop => {
+                    self.keeper.forget(now, CloseCode::Shutdown, now);
+                    self.keeper.handle_timeout(now);
+                }
+                Wake::Event(event) => self.handle_event(now, event),
+                Wake::Timer => self.handle_timeout(now),
+            }
+            self.perform_outputs();
+        }
+        task.waits(Wait::Close);
+        self.scope.close(clock::now() + END_WITHIN).await;
+    }
+
+    async fn next_wake(&mut self, task: &Task) -> Wake {
+        task.waits(if self.dial.is_some() {
+            Wait::Dial
+        } else {
+            Wait::Message
+        });
+        let look = self
+            .links
+            .values()
+            .filter_map(|served| served.retiring)
+            .min();
+        let timer = [self.keeper.poll_timeout(), look]
+            .into_iter()
+            .flatten()
+            .min();
+        tokio::select! {
+            biased;
+            () = task.stopping() => Wake::Stop,
+            Some(event) = self.inbox.recv() => Wake::Event(event),
+            () = clock::sleep_until(timer) => Wake::Timer,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let mut idle = Vec::new();
+        for (generation, served) in &mut self.links {
+            if served.retiring.is_some_and(|at| at <= now) {
+                served.retiring = Some(now + LOOK_EVERY);
+                if served.link.is_idle() {
+                    idle.push(*generation);
+                }
+            }
+        }
+        for generation in idle {
+            self.keeper.handle_link_idle(now, generation);
+        }
+        self.keeper.handle_timeout(now);
+    }
+
+    fn handle_event(&mut self, now: Instant, event: PeerEvent) {
+        match event {
+            PeerEvent::Addresses(addresses) => {
+                self.addresses = addresses;
+                if !self.addresses.is_empty() {
+                    self.keeper.want(now);
+                    self.keeper.handle_heard_of(now);
+                }
+            }
+            PeerEvent::Dialed(dial, result) => self.handle_dialed(now, dial, *result),
+            PeerEvent::DuplicateName => self.keeper.handle_duplicate_name(now),
+            PeerEvent::Forget(code) => self.keeper.forget(now, code, now + LEAVE_WITHIN),
+            PeerEvent::GenerationMoved => self.keeper.handle_generation_moved(now),
+            PeerEvent::Inbound(established) => {
+                if let Some(facts) = self.serve(*established) {
+                    self.keeper.handle_accepted(now, facts);
+                }
+            }
+            PeerEvent::Link(link, event) => self.handle_link(now, link, event),
+            PeerEvent::Recheck => self.recheck(now),
+        }
+    }
+
+    fn handle_dialed(
+        &mut self,
+        now: Instant,
+        dial: DialId,
+        result: Result<Established, DialFailure>,
+    ) {
+        if self
+            .dial
+            .as_ref()
+            .is_some_and(|(current, _)| *current == dial)
+        {
+            self.dial = None;
+        }
+        match result {
+            Ok(established) => match self.serve(established) {
+                Some(facts) => self.keeper.handle_dialed(now, dial, facts),
+                None => self.keeper.handle_dial_failed(
+                    now,
+                    dial,
+                    DialFailure::local("no room for the link's tasks").error,
+                ),
+            },
+            Err(DialFailure {
+                known: Some(known), ..
+            }) => {
+                self.keeper.handle_stale(now, dial, known);
+            }
+            Err(failure) => {
+                self.mesh.counts.dials_failed.incr();
+                self.keeper.handle_dial_failed(now, dial, failure.error);
+            }
+        }
+    }
+}
+
+impl PeerTask {
+    /// Starts the tasks of a new link; `None` if it was refused, and closed.
+    fn serve(&mut self, established: Established) -> Option<LinkFacts> {
+        let facts = LinkFacts {
+            link: established.generation,
+            began: established.began,
+            peer_generation: established.hello.generation,
+            peer_holds: established.hello.current_link,
+        };
+        // Two dials with one generation: a peer that mints them so cannot be told apart from itself.
+        if self.keeper.holds(facts.link) {
+            let reason = CloseReason::new(CloseCode::Malformed, "link generation used twice");
+            established.connection.close(reason.code, &reason.encode());
+            return None;
+        }
+        let scope = self.scope.child(format!("link {}", facts.link.dial));
+        let started = Link::start(&self.mesh, established, self.peer.inbox.clone(), &scope);
+        let link = started.inspect_err(|error| warn!(peer = %self.peer.id, %error, "link refused"));
+        let link = link.ok()?;
+        self.links.insert(
+            facts.link,
+            Served {
+                link,
+                scope,
+                retiring: None,
+            },
+        );
+        Some(facts)
+    }
+
+    fn handle_link(&mut self, now: Instant, link: LinkGeneration, event: LinkEvent) {
+        match event {
+            LinkEvent::Health(health) => self.keeper.handle_health(now, link, health),
+            LinkEvent::Promote(epoch) => self.keeper.handle_promote(now, link, epoch),
+            LinkEvent::Promoted(epoch) => self.keeper.handle_promoted(now, link, epoch),
+            LinkEvent::Silent => self.keeper.handle_silent(now, link),
+            LinkEvent::Closed(closed) => {
+                let cause = self.cause_of(&closed);
+                let code = match cause {
+                    CloseCause::Peer(code) | CloseCause::Local(code) => code,
+                    CloseCause::Lost => CloseCode::Silent,
+                };
+                self.mesh.counts.links_closed.incr(code);
+                info!(peer = %self.peer.id, %closed, "link closed");
+                self.end_link(link);
+                self.keeper.handle_closed(now, link, cause);
+            }
+        }
+    }
+
+    /// Why a link ended; a peer that knows a newer process of our name is reported at once.
+    fn cause_of(&self, closed: &Closed) -> CloseCause {
+        match closed {
+            Closed::ByPeer { code, reason } => {
+                let reason = CloseReason::decode(code.number().into(), reason);
+                if let (CloseCode::Stale, Some(known)) = (*code, reason.known) {
+                    self.report_stale(known);
+                }
+                if *code == CloseCode::DuplicateName {
+                    warn!(peer = %self.peer.id, "the peer shares its name with another process");
+                }
+                CloseCause::Peer(*code)
+            }
+            _ => CloseCause::Lost,
+        }
+    }
+
+    fn report_stale(&self, known: NodeGeneration) {
+        // A full roster has reports enough; the next refused dial brings another.
+        let _ = self.mesh.roster.try_send(RosterEvent::Stale { known });
+    }
+
+    /// Asks for a replacement of every link whose peer would not pass now.
+    fn recheck(&mut self, now: Instant) {
+        let material = self.mesh.material.load_full();
+        let date = self.mesh.env.wall.now();
+        let refused: Vec<LinkGeneration> = self
+            .links
+            .iter()
+            .filter(|(_, served)| {
+                let chain = served.link.connection.peer_chain();
+                let checked = material.check_peer(&chain, date);
+                checked.is_err_and(|error| {
+                    warn!(peer = %self.peer.id, %error, "the peer's certificate no longer passes");
+                    true
+                })
+            })
+            .map(|(generation, _)| *generation)
+            .collect();
+        for generation in refused {
+            self.keeper
+                .handle_replace(now, generation, ReplaceReason::Untrusted);
+        }
+    }
+
+    fn perform_outputs(&mut self) {
+        let mut published = None;
+        let mut changed = false;
+        while let Some(output) = self.keeper.poll_output() {
+            changed = true;
+            match output {
+                Output::Dial { dial, pool, .. } => self.start_dial(dial, pool),
+                Output::CancelDial { dial } => {
+                    if let Some((_, task)) = self.dial.take_if(|(current, _)| *current == dial) {
+                        task.abort();
+                    }
+                }
+                Output::SendPromote { link, epoch } => {
+                    self.with_link(link, |link| {
+                        link.send_frame_or_close(Frame::Promote { epoch })
+                    });
+                }
+                Output::SendPromoted { link, epoch } => {
+                    self.with_link(link, |link| {
+                        link.send_frame_or_close(Frame::Promoted { epoch })
+                    });
+                }
+                Output::Retire { link, .. } => {
+                    if let Some(served) = self.links.get_mut(&link) {
+                        served.link.set_retiring(true);
+                        served.retiring = Some(clock::now() + MOVE_WITHIN);
+                    }
+                }
+                Output::Close { link, code, known } => {
+                    let reason = CloseReason {
+                        code,
+                        known,
+                        message: String::new(),
+                    };
+                    self.with_link(link, |link| link.close_with(&reason));
+                    self.mesh.counts.links_closed.incr(code);
+                    self.end_link(link);
+                }
+                Output::Publish(status) => published = Some(status),
+                Output::StaleReported { known } => self.report_stale(known),
+            }
+        }
+        if let Some(status) = published {
+            self.publish(status);
+        }
+        if changed {
+            self.report();
+        }
+    }
+
+    fn start_dial(&mut self, dial: DialId, pool: DialPool) {
+        let request = DialRequest {
+            endpoint: self.endpoint.clone(),
+            expect: Expect::Node(self.peer.id.clone()),
+            targets: self.addresses.clone(),
+            current_link: self.keeper.current(),
+        };
+        let (dialer, inbox) = (self.dialer.clone(), self.peer.inbox.clone());
+        self.mesh.counts.dials.incr();
+        let spawned = self.scope.spawn("dial", |task| async move {
+            task.waits(Wait::Dial);
+            let result = tokio::select! {
+                biased;
+                () = task.stopping() => return,
+                result = dialer.dial(pool, request) => result,
+            };
+            task.waits(Wait::Message);
+            // The keeper's own task reads it and waits for nobody.
+            let _ = inbox.send(PeerEvent::Dialed(dial, Box::new(result))).await;
+        });
+        match spawned {
+            Ok(task) => self.dial = Some((dial, task)),
+            Err(refused) => {
+                let failure = DialFailure::local(&refused.to_string());
+                self.keeper
+                    .handle_dial_failed(clock::now(), dial, failure.error);
+            }
+        }
+    }
+
+    fn publish(&mut self, status: PeerStatus) {
+        let link = match &status {
+            PeerStatus::Up { link, .. } | PeerStatus::Down { link, .. } => self.links.get_mut(link),
+            _ => None,
+        };
+        let link = link.map(|served| {
+            // A promotion takes a retirement back.
+            served.retiring = None;
+            served.link.set_retiring(false);
+            served.link.clone()
+        });
+        self.publisher.publish(PeerState { status, link });
+    }
+
+    fn report(&self) {
+        self.peer.report.store(Arc::new(PeerReport {
+            addresses: self.addresses.clone(),
+            history: self.keeper.transitions().cloned().collect(),
+            links: self
+                .links
+                .values()
+                .map(|served| served.link.clone())
+                .collect(),
+        }));
+    }
+
+    fn with_link(&self, link: LinkGeneration, act: impl FnOnce(&Link)) {
+        if let Some(served) = self.links.get(&link) {
+            act(&served.link);
+        }
+    }
+
+    /// Forgets a link that is closed, and sees its tasks off.
+    fn end_link(&mut self, link: LinkGeneration) {
+        if let Some(Served { scope, .. }) = self.links.remove(&link) {
+            // Refused only when the peer's own scope ends, which then ends these tasks too.
+            let _ = self.scope.spawn("link ending", |task| async move {
+                task.waits(Wait::Close);
+                scope.close(clock::now() + END_WITHIN).await;
+            });
+        }
+    }
+}
+
+/// The keeper is told of a few events for each link and dial; more than this waiting means that it
+/// is not running at all.
+const INBOX: usize = 256;
+/// Flows leave a retired link within this time, so it stays for so long even when it is idle.
+const MOVE_WITHIN: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A peer that is removed may finish its streams for so long.
+const LEAVE_WITHIN: Duration = Duration::from_secs(10);
+/// Every task of a link ends with its connection; what takes longer is named.
+const END_WITHIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,5 @@
+//! Local TCP across the mesh: listens at the ingress, services at the egress.
+
+pub(crate) mod listen;
+pub(crate) mod service;
+pub(crate) mod splice;

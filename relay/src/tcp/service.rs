@@ -1,0 +1,92 @@
+//! A TCP service at the egress: connects to the local endpoint, answers `Open`, and copies.
+
+use std::{io, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+
+use super::splice::splice;
+use crate::{
+    clock,
+    code::{RefuseCode, StreamCode},
+    config::HostPort,
+    deadline::{Receiver, Sender},
+    env::LocalTcp,
+    link::{Link, frames::encoded, requests::refuse},
+    mesh::Mesh,
+    services::Service,
+    tasks::{Task, Wait},
+    wire::{Frame, Open},
+};
+
+/// A stream whose `Open` may be served.
+pub(crate) struct Accepted {
+    pub(crate) open: Open,
+    pub(crate) service: Service,
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    /// Bytes that came behind `Open`.
+    pub(crate) early: Bytes,
+}
+
+/// Serves one stream until both halves are through.
+pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task: &Task) {
+    let Accepted {
+        open,
+        service,
+        mut sender,
+        receiver,
+        early,
+    } = stream;
+    let address = &service.address;
+    let deadline = clock::now() + open.budget;
+    task.waits(Wait::LocalConnect);
+    let local = tokio::select! {
+        biased;
+        () = task.stopping() => return sender.reset(StreamCode::Shutdown),
+        local = connect(mesh, address, deadline) => local,
+    };
+    let local = match local {
+        Ok(local) => local,
+        Err(error) => {
+            tracing::warn!(%error, service = %open.service, %address, peer = %link.peer, "cannot reach a TCP service");
+            let timed_out = error.kind() == io::ErrorKind::TimedOut;
+            let code = if timed_out {
+                RefuseCode::LocalTimeout
+            } else {
+                RefuseCode::LocalRefused
+            };
+            return refuse(mesh, sender, code).await;
+        }
+    };
+    task.waits(Wait::Write);
+    let Ok(accept) = encoded(&Frame::Accept { resume_offset: 0 }) else {
+        return;
+    };
+    if sender.write(accept, deadline).await.is_err() {
+        return;
+    }
+    task.waits(Wait::Read);
+    let ended = splice(
+        mesh,
+        local,
+        (sender, receiver),
+        early,
+        service.patience,
+        task,
+    )
+    .await;
+    mesh.counts.spliced(ended, &open.service, &link.peer);
+}
+
+/// Connects within the deadline, which is armed before the first packet.
+async fn connect(
+    mesh: &Mesh,
+    address: &HostPort,
+    deadline: Instant,
+) -> io::Result<Box<dyn LocalTcp>> {
+    let address = mesh.resolve_one(address, deadline).await?;
+    let connecting = mesh.env.local.connect_tcp(address);
+    tokio::time::timeout_at(deadline.into(), connecting)
+        .await
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
