@@ -191,7 +191,7 @@ mod model {
     fn three_joiners_and_a_cancellation_lose_no_wakeup_and_leave_nothing() {
         let mut model = loom::model::Builder::new();
         // A wake-up is lost with one preemption. With three this takes seconds, with four minutes.
-        model.preemption_bound = Some(3);
+        model.preemption_bound = model.preemption_bound.or(Some(3));
         model.check(|| {
             let model = Arc::new(Model {
                 value: AtomicUsize::new(0),
