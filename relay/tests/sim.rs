@@ -1,0 +1,15 @@
+//! Whole nodes on a simulated network: virtual time, one seed, every fault exact.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+#[path = "sim/env.rs"]
+mod env;
+#[path = "sim/fleet.rs"]
+mod fleet;
+#[path = "sim/links.rs"]
+mod links;
+#[path = "sim/traffic.rs"]
+mod traffic;
