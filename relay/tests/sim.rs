@@ -5,8 +5,12 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "sim/dials.rs"]
+mod dials;
 #[path = "sim/env.rs"]
 mod env;
+#[path = "sim/faults.rs"]
+mod faults;
 #[path = "sim/fleet.rs"]
 mod fleet;
 #[path = "sim/links.rs"]

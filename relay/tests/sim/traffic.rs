@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use causeway::clock;
+use causeway::{clock, id::LinkGeneration};
 use netem::sim::{Host, TcpStream};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -241,4 +241,66 @@ pub(crate) async fn tcp_round_trip(host: &Host, port: u16, bytes: usize) -> io::
     let ((), back) = tokio::try_join!(write, read)?;
     assert!(expected.starts_with(&back), "bytes came back as others");
     Ok(back.len())
+}
+
+/// Two linked nodes, `a` and `b`, with a UDP flow from one to the other that nothing may disturb.
+pub(crate) struct Scene {
+    pub(crate) fleet: Fleet,
+    pub(crate) a: Member,
+    pub(crate) b: Member,
+    link: LinkGeneration,
+    flow: UdpFlow,
+    echo: UdpEcho,
+}
+
+impl Scene {
+    /// - `extend`: adds what else the simulation needs, before anything is started.
+    pub(crate) async fn new(seed: u64, extend: impl FnOnce(&mut Fleet, Member, Member)) -> Self {
+        Self::with_tables(seed, "", extend).await
+    }
+
+    /// - `tables`: more of the configuration of `a`.
+    pub(crate) async fn with_tables(
+        seed: u64,
+        tables: &str,
+        extend: impl FnOnce(&mut Fleet, Member, Member),
+    ) -> Self {
+        let mut fleet = Fleet::new(seed);
+        let listen = udp_listen(6000, "{ node = \"eu/b\" }");
+        let a = fleet.add("eu", "a", &format!("{tables}\n{listen}"));
+        let b = fleet.add("eu", "b", UDP_SERVICE);
+        fleet.delay(a, b, ms(5));
+        fleet.pair(a, b);
+        extend(&mut fleet, a, b);
+        fleet.start(b).await;
+        fleet.start(a).await;
+        fleet.until_linked(&[a, b], ms(2_000)).await;
+        // Both ends have said so, and the loser of two dials is gone.
+        sleep(ms(200)).await;
+        let link = fleet.link(a, b).unwrap().generation;
+        let echo = UdpEcho::start(&fleet, b);
+        let flow = UdpFlow::start(&fleet, a, 6000, ms(20));
+        Self {
+            fleet,
+            a,
+            b,
+            link,
+            flow,
+            echo,
+        }
+    }
+
+    /// Asserts that the flow lost nothing, that its link is the same, and that nothing panicked.
+    pub(crate) async fn finish(self) {
+        let link = self.fleet.link(self.a, self.b).unwrap();
+        assert_eq!(link.generation, self.link, "the bystanders' link");
+        let gap = self.flow.longest_gap();
+        assert!(gap <= ms(40), "the bystanders' flow had a gap of {gap:?}");
+        self.flow.finish_without_loss().await;
+        assert_eq!(self.echo.clients(), 1);
+        for member in [self.a, self.b] {
+            let counts = self.fleet.node(member).tasks().counts();
+            assert_eq!((counts.panicked, counts.overdue), (0, 0));
+        }
+    }
 }
