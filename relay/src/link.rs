@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -85,6 +85,7 @@ pub struct Link {
     srtt_us: AtomicU64,
     health: AtomicU8,
     retiring: AtomicBool,
+    closed_as: OnceLock<CloseCode>,
     declared: ArcSwap<ServicesDecl>,
     flow_owners: Mutex<BTreeMap<u32, mpsc::Sender<FlowEvent>>>,
 }
@@ -141,6 +142,7 @@ impl Link {
             srtt_us: AtomicU64::new(0),
             health: AtomicU8::new(0),
             retiring: AtomicBool::new(false),
+            closed_as: OnceLock::new(),
             declared: ArcSwap::from_pointee(ServicesDecl {
                 version: 0,
                 services: Vec::new(),
@@ -188,7 +190,14 @@ impl Link {
 
     /// Closes the link with a whole reason. Idempotent; wakes everybody who waits on the link.
     pub fn close_with(&self, reason: &CloseReason) {
+        // Only the first close counts, as on the connection.
+        let _ = self.closed_as.set(reason.code);
         self.connection.close(reason.code, &reason.encode());
+    }
+
+    /// The code with which this end has closed it, if it has.
+    pub fn closed_as(&self) -> Option<CloseCode> {
+        self.closed_as.get().copied()
     }
 
     /// Whether nothing but the control stream is open on it.

@@ -91,6 +91,8 @@ pub(crate) struct PeerTask {
     links: BTreeMap<LinkGeneration, Served>,
     dial: Option<(DialId, TaskHandle)>,
     inbox: mpsc::Receiver<PeerEvent>,
+    /// Something of the report has changed since it was stored.
+    unreported: bool,
 }
 
 /// A link and what owns its tasks.
@@ -154,6 +156,7 @@ impl PeerTask {
             links: BTreeMap::new(),
             dial: None,
             inbox,
+            unreported: true,
         };
         (task, peer)
     }
@@ -312,7 +315,11 @@ impl PeerTask {
             LinkEvent::Promoted(epoch) => self.keeper.handle_promoted(now, link, epoch),
             LinkEvent::Silent => self.keeper.handle_silent(now, link),
             LinkEvent::Closed(closed) => {
-                let cause = self.cause_of(&closed);
+                // The echo of a close that the keeper has ordered: it is counted and forgotten.
+                let Some(served) = self.links.get(&link) else {
+                    return;
+                };
+                let cause = self.cause_of(&closed, &served.link);
                 let code = match cause {
                     CloseCause::Peer(code) | CloseCause::Local(code) => code,
                     CloseCause::Lost => CloseCode::Silent,
@@ -326,7 +333,7 @@ impl PeerTask {
     }
 
     /// Why a link ended; a peer that knows a newer process of our name is reported at once.
-    fn cause_of(&self, closed: &Closed) -> CloseCause {
+    fn cause_of(&self, closed: &Closed, link: &Link) -> CloseCause {
         match closed {
             Closed::ByPeer { code, reason } => {
                 let reason = CloseReason::decode(code.number().into(), reason);
@@ -338,6 +345,7 @@ impl PeerTask {
                 }
                 CloseCause::Peer(*code)
             }
+            Closed::Here => link.closed_as().map_or(CloseCause::Lost, CloseCause::Local),
             _ => CloseCause::Lost,
         }
     }
@@ -372,9 +380,8 @@ impl PeerTask {
 
     fn perform_outputs(&mut self) {
         let mut published = None;
-        let mut changed = false;
         while let Some(output) = self.keeper.poll_output() {
-            changed = true;
+            self.unreported = true;
             match output {
                 Output::Dial { dial, pool, .. } => self.start_dial(dial, pool),
                 Output::CancelDial { dial } => {
@@ -415,7 +422,7 @@ impl PeerTask {
         if let Some(status) = published {
             self.publish(status);
         }
-        if changed {
+        if std::mem::take(&mut self.unreported) {
             self.report();
         }
     }
@@ -485,6 +492,8 @@ impl PeerTask {
     /// Forgets a link that is closed, and sees its tasks off.
     fn end_link(&mut self, link: LinkGeneration) {
         if let Some(Served { scope, .. }) = self.links.remove(&link) {
+            // Also where the keeper has nothing to say about it, or the report keeps the link alive.
+            self.unreported = true;
             // Refused only when the peer's own scope ends, which then ends these tasks too.
             let _ = self.scope.spawn("link ending", |task| async move {
                 task.waits(Wait::Close);
