@@ -2,10 +2,15 @@
 
 pub mod race;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::timeout_at};
 use tower::{
     BoxError, ServiceBuilder, ServiceExt as _, limit::GlobalConcurrencyLimitLayer,
     timeout::error::Elapsed, util::BoxCloneSyncService,
@@ -16,7 +21,8 @@ use crate::{
     clock,
     code::CloseCode,
     config::HostPort,
-    deadline::{self, Closed, Endpoint},
+    deadline::{self, Closed, Connection, Endpoint},
+    env::BoxFuture,
     id::{LinkGeneration, NodeGeneration},
     identity::{Expect, Refusal},
     keeper::{DialError, DialErrorKind, DialPool},
@@ -41,22 +47,43 @@ pub(crate) struct DialRequest {
 
 /// Dials, in two pools: peers that are believed to answer never queue behind black holes.
 ///
-/// A dial waits for its turn in order, and that wait is not part of its deadline.
+/// A dial waits for its turn in order, and that wait is not part of its deadline. A fresh permit is
+/// for peers that answer: a dial that is not through after [`ANSWER_WITHIN`] goes on without one, so
+/// that a node that starts among dead peers, of which it knows nothing yet, finds the living soon.
+/// There are never more of these than keepers and seekers, since each has one dial.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
     fresh: DialService,
     retry: DialService,
 }
 
-type DialService = BoxCloneSyncService<DialRequest, Established, BoxError>;
+type DialService = BoxCloneSyncService<DialRequest, Progress, BoxError>;
+
+/// How far a dial is when it gives its permit back.
+enum Progress {
+    Linked(Box<Established>),
+    Unanswered {
+        dial: BoxFuture<'static, Result<Established, DialFailure>>,
+        deadline: Instant,
+    },
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Linked(_) => "Linked",
+            Self::Unanswered { .. } => "Unanswered",
+        })
+    }
+}
 
 impl Dialer {
     pub(crate) fn new(mesh: &Arc<Mesh>) -> Self {
         let limits = mesh.config.limits();
         let timeout = mesh.config.shared().dial_timeout;
         Self {
-            fresh: service(mesh, limits.dials, timeout),
-            retry: service(mesh, limits.retry_dials, timeout.min(RETRY_WITHIN)),
+            fresh: service(mesh, limits.dials, timeout, Some(ANSWER_WITHIN)),
+            retry: service(mesh, limits.retry_dials, timeout.min(RETRY_WITHIN), None),
         }
     }
 
@@ -76,15 +103,25 @@ impl Dialer {
             DialPool::Fresh => self.fresh.clone(),
             DialPool::Retry => self.retry.clone(),
         };
-        service
-            .oneshot(request)
-            .await
-            .map_err(DialFailure::from_stack)
+        let progress = service.oneshot(request).await;
+        match progress.map_err(DialFailure::from_stack)? {
+            Progress::Linked(established) => Ok(*established),
+            Progress::Unanswered { dial, deadline } => timeout_at(deadline.into(), dial)
+                .await
+                .unwrap_or_else(|_| Err(DialFailure::late())),
+        }
     }
 }
 
 /// The stack of one pool. The timeout starts when the permit is there, before the first byte.
-fn service(mesh: &Arc<Mesh>, permits: usize, timeout: Duration) -> DialService {
+///
+/// - `hold`: how long a dial keeps its permit; `None` keeps it to the end.
+fn service(
+    mesh: &Arc<Mesh>,
+    permits: usize,
+    timeout: Duration,
+    hold: Option<Duration>,
+) -> DialService {
     let mesh = mesh.clone();
     let stack = ServiceBuilder::new()
         .layer(GlobalConcurrencyLimitLayer::with_semaphore(Arc::new(
@@ -93,7 +130,25 @@ fn service(mesh: &Arc<Mesh>, permits: usize, timeout: Duration) -> DialService {
         .timeout(timeout)
         .service_fn(move |request| {
             let mesh = mesh.clone();
-            async move { dial(&mesh, request, timeout).await.map_err(BoxError::from) }
+            async move {
+                let began = clock::now();
+                let deadline = began + timeout;
+                let mut dialing: BoxFuture<'static, _> =
+                    Box::pin(async move { dial(&mesh, request, (began, deadline)).await });
+                let linked = match hold {
+                    None => dialing.await,
+                    Some(hold) => match timeout_at((began + hold).into(), &mut dialing).await {
+                        Ok(ended) => ended,
+                        Err(_) => {
+                            let dial = dialing;
+                            return Ok(Progress::Unanswered { dial, deadline });
+                        }
+                    },
+                };
+                linked
+                    .map(|established| Progress::Linked(Box::new(established)))
+                    .map_err(BoxError::from)
+            }
         });
     BoxCloneSyncService::new(stack)
 }
@@ -101,10 +156,8 @@ fn service(mesh: &Arc<Mesh>, permits: usize, timeout: Duration) -> DialService {
 async fn dial(
     mesh: &Mesh,
     request: DialRequest,
-    timeout: Duration,
+    (began, deadline): (Instant, Instant),
 ) -> Result<Established, DialFailure> {
-    let began = clock::now();
-    let deadline = began + timeout;
     let DialRequest {
         endpoint,
         expect,
@@ -143,9 +196,22 @@ async fn dial(
         deadline,
         date: mesh.env.wall.now(),
     };
-    setup::dialed(connection, hello, &material, times)
-        .await
-        .map_err(DialFailure::from)
+    let mut cancelled = Cancelled(Some(connection.clone()));
+    let made = setup::dialed(connection, hello, &material, times).await;
+    cancelled.0 = None;
+    made.map_err(DialFailure::from)
+}
+
+/// Tells the peer why, where a dial is dropped while Hellos are exchanged: a keeper cancels a dial
+/// that another link has made needless.
+struct Cancelled(Option<Connection>);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.0 {
+            connection.close(CloseCode::Superseded, b"");
+        }
+    }
 }
 
 /// Why a dial came to nothing.
@@ -173,12 +239,14 @@ impl DialFailure {
         Self::new(DialErrorKind::Local, text)
     }
 
+    fn late() -> Self {
+        Self::new(DialErrorKind::Deadline, "no Hello by the deadline")
+    }
+
     fn from_stack(error: BoxError) -> Self {
         match error.downcast::<Self>() {
             Ok(failure) => *failure,
-            Err(error) if error.is::<Elapsed>() => {
-                Self::new(DialErrorKind::Deadline, "no Hello by the deadline")
-            }
+            Err(error) if error.is::<Elapsed>() => Self::late(),
             Err(error) => Self::new(DialErrorKind::Local, error.to_string()),
         }
     }
@@ -256,6 +324,9 @@ fn told(kind: DialErrorKind) -> u8 {
     }
 }
 
+/// The round trip between most regions: with 32 permits, 300 dead peers hold up a living one for
+/// 2.4 s at the most.
+const ANSWER_WITHIN: Duration = Duration::from_millis(250);
 /// A thousand healed peers are back within 15 s: with 256 permits, four turns of this and one
 /// backoff, while a permit of the farthest region's peer still covers ten round trips.
 const RETRY_WITHIN: Duration = Duration::from_millis(2_500);
