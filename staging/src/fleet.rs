@@ -1,0 +1,306 @@
+//! Real node processes on this machine, owned: they end with their [`Fleet`].
+
+pub mod ports;
+
+use std::{
+    fs::{self, File},
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, ensure};
+use causeway::{admin, identity::pki};
+use futures_util::future::{join_all, select_all};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    process::{Child, ChildStdin, Command},
+    time::timeout,
+};
+
+use self::ports::Ports;
+use crate::node_process;
+
+/// What one node is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Its name, which also names its files.
+    pub name: &'static str,
+    /// Its region.
+    pub region: &'static str,
+    /// Its `[[service]]` and `[[listen]]` sections.
+    pub tables: String,
+}
+
+/// Node processes and the directory with their certificates, configurations, state and logs.
+///
+/// Dropping it kills what still runs and removes the directory; [`Fleet::stop`] first lets the
+/// nodes end in order. Should this process be killed, the nodes end by themselves: see
+/// [`node_process`].
+#[derive(Debug)]
+pub struct Fleet {
+    // Before the directory, so that nothing writes to it any more when it is removed.
+    nodes: Vec<NodeProcess>,
+    directory: TempDir,
+}
+
+#[derive(Debug)]
+struct NodeProcess {
+    spec: NodeSpec,
+    child: Child,
+    pid: u32,
+    admin: admin::AdminAddress,
+    log: PathBuf,
+    /// Closed when this process ends, however that comes about.
+    _lifeline: ChildStdin,
+}
+
+impl Fleet {
+    /// Starts a full mesh of `specs`, each node of which knows all others.
+    ///
+    /// `ports` are given free just before the nodes start, which is when they bind them.
+    ///
+    /// # Errors
+    /// Certificates or files could not be written, or a process not started. What was started is
+    /// killed.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn start(specs: Vec<NodeSpec>, mut ports: Ports) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("causeway-demo-")
+            .tempdir()
+            .context("a temporary directory could not be made")?;
+        let addresses = specs
+            .iter()
+            .map(|_| ports.udp())
+            .collect::<io::Result<Vec<_>>>()
+            .context("no UDP port is free")?;
+        make_certificates(directory.path(), &specs)?;
+        for (own, spec) in specs.iter().enumerate() {
+            let path = directory.path().join(format!("{}.toml", spec.name));
+            fs::write(&path, config(&specs, &addresses, own))
+                .with_context(|| format!("{} could not be written", path.display()))?;
+        }
+        drop(ports);
+        let mut fleet = Self {
+            nodes: Vec::new(),
+            directory,
+        };
+        for spec in specs {
+            let node = NodeProcess::start(fleet.directory.path(), spec)?;
+            fleet.nodes.push(node);
+        }
+        Ok(fleet)
+    }
+
+    /// Name, region and process id of every node, in the order of the specs.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (&'static str, &'static str, u32)> {
+        self.nodes
+            .iter()
+            .map(|node| (node.spec.name, node.spec.region, node.pid))
+    }
+
+    /// Clients of the nodes' admin APIs, in the same order.
+    pub fn admin_clients(&self, deadline: Duration) -> impl Iterator<Item = admin::Client> {
+        self.nodes
+            .iter()
+            .map(move |node| admin::Client::new(node.admin.clone(), deadline))
+    }
+
+    /// Waits until a node has ended; returns which, and how.
+    ///
+    /// # Errors
+    /// The operating system cannot tell.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; a node that has ended is found again by the next call.
+    pub async fn next_exit(&mut self) -> io::Result<(usize, ExitStatus)> {
+        let waits = self
+            .nodes
+            .iter_mut()
+            .map(|node| Box::pin(node.child.wait()));
+        let (status, index, _) = select_all(waits).await;
+        Ok((index, status?))
+    }
+
+    /// The last lines that a node logged.
+    pub fn log_tail(&self, index: usize) -> Vec<String> {
+        let log = fs::read(&self.nodes[index].log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let lines: Vec<_> = log.lines().filter(|line| !line.is_empty()).collect();
+        let first = lines.len().saturating_sub(TAIL_LINES);
+        lines[first..]
+            .iter()
+            .map(|line| (*line).to_owned())
+            .collect()
+    }
+
+    /// Asks all nodes to end and waits for them; kills what has not ended by the deadline.
+    ///
+    /// Returns the names of those that were killed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe; dropping the fleet then kills at once.
+    pub async fn stop(&mut self, deadline: Duration) -> Vec<&'static str> {
+        let ends = self.nodes.iter_mut().map(|node| node.stop(deadline));
+        join_all(ends).await.into_iter().flatten().collect()
+    }
+
+    /// Removes the directory of a fleet that was stopped.
+    ///
+    /// # Errors
+    /// Something in it cannot be removed.
+    pub fn remove(self) -> io::Result<()> {
+        let Self { nodes, directory } = self;
+        drop(nodes);
+        directory.close()
+    }
+}
+
+impl NodeProcess {
+    fn start(directory: &Path, spec: NodeSpec) -> anyhow::Result<Self> {
+        let file = |extension| directory.join(format!("{}.{extension}", spec.name));
+        let log = file("log");
+        let log_file =
+            File::create(&log).with_context(|| format!("{} could not be made", log.display()))?;
+        let program = std::env::current_exe().context("this program does not know its own file")?;
+        let mut child = Command::new(program)
+            .arg(node_process::COMMAND)
+            .args(["node", "--config"])
+            .arg(file("toml"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            // Ctrl-C goes to the whole group of the terminal's foreground; in a group of its own
+            // the node lives until its owner ends it, in order.
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("the process of {} could not be started", spec.name))?;
+        // Taken out, because waiting for a child closes the standard input that it still has.
+        let lifeline = child.stdin.take().expect("it was asked for");
+        let pid = child.id().expect("it was not waited for");
+        Ok(Self {
+            child,
+            pid,
+            admin: admin::AdminAddress::Unix(file("sock")),
+            log,
+            _lifeline: lifeline,
+            spec,
+        })
+    }
+
+    /// Returns the node's name if it had to be killed.
+    async fn stop(&mut self, deadline: Duration) -> Option<&'static str> {
+        // No id means that it has ended and was waited for: its number may be another's by now.
+        let pid = self
+            .child
+            .id()
+            .and_then(|id| Pid::from_raw(id.try_into().ok()?))?;
+        // It may end by itself before the signal comes.
+        let _ = kill_process(pid, Signal::TERM);
+        if timeout(deadline, self.child.wait()).await.is_ok() {
+            return None;
+        }
+        // SIGKILL is not refused; a process in an uninterruptible sleep is left to the system.
+        let _ = timeout(KILL_DEADLINE, self.child.kill()).await;
+        Some(self.spec.name)
+    }
+}
+
+fn make_certificates(directory: &Path, specs: &[NodeSpec]) -> anyhow::Result<()> {
+    // A socket whose path is cut off would be another socket.
+    for spec in specs {
+        let bytes = directory.join(spec.name).as_os_str().len() + ".sock".len();
+        ensure!(
+            bytes <= MAX_SOCKET_PATH_BYTES,
+            "{} is too long a path for sockets in it; set TMPDIR to a shorter one",
+            directory.display()
+        );
+    }
+    let authority = directory.join(PKI);
+    let now = wall_clock();
+    pki::init(&authority, TRUST_DOMAIN, now)?;
+    for spec in specs {
+        pki::issue(&authority, spec.region, spec.name, &authority, 1, now)?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates of real processes begin at the real date"
+)]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The configuration file of node `own`; relative paths in it start at the file's directory.
+fn config(specs: &[NodeSpec], addresses: &[SocketAddr], own: usize) -> String {
+    let NodeSpec {
+        name,
+        region,
+        tables,
+    } = &specs[own];
+    let mut text = format!(
+        r#"[node]
+name = "{name}"
+region = "{region}"
+trust_domain = "{TRUST_DOMAIN}"
+bind = "{}"
+state_dir = "{name}.state"
+
+[identity]
+certificate = "{PKI}/{name}.pem"
+key = "{PKI}/{name}.key"
+bundle = "{PKI}/bundle.pem"
+
+[admin]
+listen = "unix:{name}.sock"
+"#,
+        addresses[own]
+    );
+    for (index, (peer, address)) in specs.iter().zip(addresses).enumerate() {
+        if index != own {
+            text += &format!(
+                "\n[[peer]]\nregion = \"{}\"\nname = \"{}\"\naddresses = [\"{address}\"]\n",
+                peer.region, peer.name
+            );
+        }
+    }
+    text + "\n" + tables
+}
+
+/// The trust domain of every fleet; its CA is made anew each time and gone with the directory.
+pub const TRUST_DOMAIN: &str = "demo.example";
+const PKI: &str = "pki";
+/// Enough for an error and what led to it.
+const TAIL_LINES: usize = 8;
+const KILL_DEADLINE: Duration = Duration::from_secs(2);
+/// `sun_path` holds 104 bytes with its final zero on the BSDs, which is the least of all systems.
+const MAX_SOCKET_PATH_BYTES: usize = 103;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_s_configuration_is_valid_and_names_all_others() {
+        let spec = |name, region| NodeSpec {
+            name,
+            region,
+            tables: String::new(),
+        };
+        let specs = [spec("a", "north"), spec("b", "south"), spec("c", "east")];
+        let addresses = [7_401, 7_402, 7_403].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        for own in 0..specs.len() {
+            let text = config(&specs, &addresses, own);
+            let config = causeway::config::Config::parse(&text, Path::new("/tmp/x")).unwrap();
+            assert_eq!(config.peers().len(), 2, "{text}");
+        }
+    }
+}

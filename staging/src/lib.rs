@@ -1,0 +1,14 @@
+//! Fleets of Causeway nodes as a runnable program.
+//!
+//! [`demo`] is its first: [`fleet`] starts real node processes on this machine, [`traffic`] sends
+//! packets and a stream across, [`view`] and [`screen`] show it, [`report`] judges it. The nodes
+//! are this program started again, see [`node_process`].
+
+pub mod demo;
+pub mod fleet;
+pub mod node_process;
+pub mod report;
+pub mod screen;
+pub mod signals;
+pub mod traffic;
+pub mod view;

@@ -1,0 +1,33 @@
+//! The command `staging`; `cargo demo` is `staging demo`.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use staging::{demo, node_process};
+
+#[derive(Debug, Parser)]
+#[command(about = "Runs fleets of Causeway nodes", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts three nodes in three regions on this machine and sends packets and a stream across.
+    Demo(demo::Options),
+    /// Is what this program starts itself as, for each node.
+    #[command(name = node_process::COMMAND, hide = true)]
+    NodeProcess {
+        /// What `causeway` would be called with.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::NodeProcess { arguments } => node_process::run(arguments),
+    }
+}

@@ -1,0 +1,285 @@
+//! What a run comes to: a verdict, sentences for people and JSON for programs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::view::{Megabytes, Snapshot};
+
+/// How a run ended, before it is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It went its way.
+    Completed,
+    /// It could not go on; the reason, for people.
+    Failed(String),
+    /// A signal ended it; its number.
+    Interrupted(i32),
+}
+
+/// The result of a run, as `--json` writes it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Whether the run showed what it should.
+    pub outcome: Outcome,
+    /// What was not as it should be; never empty if the outcome is `failed`.
+    pub problems: Vec<String>,
+    /// For how long traffic was sent, in seconds.
+    pub seconds: f64,
+    /// All flows of packets together.
+    pub packets: Packets,
+    /// Each flow by itself.
+    pub flows: Vec<Flow>,
+    /// The stream.
+    pub stream: Stream,
+    /// The nodes, as they were before they were asked to end.
+    pub nodes: Vec<Node>,
+}
+
+/// The verdict on a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every peer was up, packets crossed, and the stream arrived with the same SHA-256.
+    Passed,
+    /// Something of that is not so.
+    Failed,
+    /// A signal came first.
+    Interrupted,
+}
+
+/// Packets that were sent once each.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Packets {
+    /// Handed to the near nodes.
+    pub sent: u64,
+    /// Came out of the far nodes, each counted once.
+    pub delivered: u64,
+    /// All others, but for what was under way when a run was cut short.
+    pub lost: u64,
+    /// Further copies of delivered ones.
+    pub duplicates: u64,
+}
+
+/// One flow of packets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Flow {
+    /// The region that it was sent in.
+    pub from: &'static str,
+    /// The region that it was sent to.
+    pub to: &'static str,
+    /// What became of its packets.
+    #[serde(flatten)]
+    pub packets: Packets,
+    /// The median of its last second's one-way delays, in milliseconds.
+    pub delay_p50_ms: Option<f64>,
+    /// The longest of the same.
+    pub delay_max_ms: Option<f64>,
+}
+
+/// The stream.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stream {
+    /// The region that it was sent in.
+    pub from: &'static str,
+    /// The region that it was sent to.
+    pub to: &'static str,
+    /// Bytes that the near node took.
+    pub bytes_sent: u64,
+    /// Bytes that came out of the far node.
+    pub bytes_received: u64,
+    /// Whether both ends have the same SHA-256; false as well if the run ended before.
+    pub sha256_match: bool,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Node {
+    /// Its name.
+    pub name: &'static str,
+    /// Its region.
+    pub region: &'static str,
+    /// How many of its peers were up.
+    pub peers_up: usize,
+    /// The process that it was.
+    pub pid: u32,
+}
+
+impl Report {
+    /// Judges a run by its last snapshot before the nodes were asked to end, and by what did not go
+    /// as it should when they were.
+    ///
+    /// Lost packets are told and do not fail a run: a machine that is busy with other things may
+    /// overrun a socket's buffer. That none arrive at all does.
+    pub fn new(last: &Snapshot, end: &End, ending: Vec<String>) -> Self {
+        let packets = |totals: &crate::traffic::ledger::FlowTotals| Packets {
+            sent: totals.sent,
+            delivered: totals.delivered,
+            lost: totals.lost,
+            duplicates: totals.duplicates,
+        };
+        let mut problems = problems(last, end);
+        problems.extend(ending);
+        Self {
+            outcome: match end {
+                End::Interrupted(_) => Outcome::Interrupted,
+                _ if problems.is_empty() => Outcome::Passed,
+                _ => Outcome::Failed,
+            },
+            problems,
+            seconds: last.elapsed.as_secs_f64(),
+            packets: packets(&last.packets()),
+            flows: last
+                .flows
+                .iter()
+                .map(|flow| Flow {
+                    from: flow.from,
+                    to: flow.to,
+                    packets: packets(&flow.totals),
+                    delay_p50_ms: flow.totals.delay_median.map(millis),
+                    delay_max_ms: flow.totals.delay_max.map(millis),
+                })
+                .collect(),
+            stream: Stream {
+                from: last.stream.from,
+                to: last.stream.to,
+                bytes_sent: last.stream.totals.bytes_sent,
+                bytes_received: last.stream.totals.bytes_received,
+                sha256_match: last.stream.totals.sha256_match == Some(true),
+            },
+            nodes: last
+                .nodes
+                .iter()
+                .map(|node| Node {
+                    name: node.name,
+                    region: node.region,
+                    peers_up: node.peers_up,
+                    pid: node.pid,
+                })
+                .collect(),
+        }
+    }
+
+    /// The result in one line, without problems.
+    pub fn sentence(&self) -> String {
+        let Packets {
+            sent,
+            delivered,
+            lost,
+            ..
+        } = self.packets;
+        let stream = match (self.outcome, self.stream.sha256_match) {
+            (_, true) => "same SHA-256",
+            (Outcome::Interrupted, false) => "cut short",
+            (Outcome::Passed | Outcome::Failed, false) => "did not arrive whole",
+        };
+        format!(
+            "{sent} packets sent, {delivered} delivered, {lost} lost. Stream: {}, {stream}.",
+            Megabytes(self.stream.bytes_sent)
+        )
+    }
+}
+
+fn problems(last: &Snapshot, end: &End) -> Vec<String> {
+    match end {
+        End::Failed(reason) => return vec![reason.clone()],
+        // What did not come to its end cannot be judged.
+        End::Interrupted(_) => return Vec::new(),
+        End::Completed => {}
+    }
+    let mut problems = Vec::new();
+    for node in last
+        .nodes
+        .iter()
+        .filter(|node| node.peers_up < last.peers_each())
+    {
+        let (up, all) = (node.peers_up, last.peers_each());
+        problems.push(format!(
+            "{} had {up} of {all} peers up at the end",
+            node.name
+        ));
+    }
+    for flow in last.flows.iter().filter(|flow| flow.totals.delivered == 0) {
+        problems.push(format!("no packet went from {} to {}", flow.from, flow.to));
+    }
+    if last.stream.totals.sha256_match != Some(true) {
+        problems.push("the stream arrived with another SHA-256".to_owned());
+    }
+    problems
+}
+
+/// To the microsecond; more would be noise.
+fn millis(delay: Duration) -> f64 {
+    (delay.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::tests::crossing;
+
+    fn completed() -> Snapshot {
+        let mut snapshot = crossing();
+        snapshot.flows[2].totals.lost = 3;
+        snapshot.stream.totals.bytes_received = snapshot.stream.totals.bytes_sent;
+        snapshot.stream.totals.sha256_match = Some(true);
+        snapshot
+    }
+
+    #[test]
+    fn json_has_the_keys_that_programs_read() {
+        let report = Report::new(&completed(), &End::Completed, Vec::new());
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["outcome"], "passed");
+        assert_eq!(json["packets"]["sent"], 1_203);
+        assert_eq!(json["packets"]["delivered"], 1_200);
+        assert_eq!(json["packets"]["lost"], 3);
+        assert_eq!(json["stream"]["bytes_sent"], 8_120_000);
+        assert_eq!(json["stream"]["bytes_received"], 8_120_000);
+        assert_eq!(json["stream"]["sha256_match"], true);
+        let node = &json["nodes"][2];
+        assert_eq!(node["name"], "ap-1");
+        assert_eq!(node["region"], "ap-southeast");
+        assert_eq!(node["peers_up"], 2);
+        assert_eq!(json["flows"][0]["delay_p50_ms"], 0.412);
+    }
+
+    #[test]
+    fn a_few_lost_packets_pass_and_are_told() {
+        let report = Report::new(&completed(), &End::Completed, Vec::new());
+        assert_eq!(report.outcome, Outcome::Passed);
+        let sentence = "1203 packets sent, 1200 delivered, 3 lost. \
+                        Stream: 8.1 MB, same SHA-256.";
+        assert_eq!(report.sentence(), sentence);
+    }
+
+    #[test]
+    fn each_thing_that_must_hold_fails_a_run_by_itself() {
+        let problem = |spoil: fn(&mut Snapshot)| {
+            let mut snapshot = completed();
+            spoil(&mut snapshot);
+            let report = Report::new(&snapshot, &End::Completed, Vec::new());
+            assert_eq!(report.outcome, Outcome::Failed);
+            report.problems.join("; ")
+        };
+        let peers = problem(|snapshot| snapshot.nodes[1].peers_up = 1);
+        assert_eq!(peers, "us-1 had 1 of 2 peers up at the end");
+        let packets = problem(|snapshot| snapshot.flows[3].totals.delivered = 0);
+        assert_eq!(packets, "no packet went from us-east to ap-southeast");
+        let stream = problem(|snapshot| snapshot.stream.totals.sha256_match = Some(false));
+        assert_eq!(stream, "the stream arrived with another SHA-256");
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_neither_passed_nor_failed() {
+        let report = Report::new(&completed(), &End::Interrupted(2), Vec::new());
+        assert_eq!(report.outcome, Outcome::Interrupted);
+        let report = Report::new(
+            &completed(),
+            &End::Failed("a node ended".to_owned()),
+            Vec::new(),
+        );
+        assert_eq!(report.outcome, Outcome::Failed);
+        assert_eq!(report.problems, ["a node ended"]);
+    }
+}

@@ -1,0 +1,234 @@
+//! What a run looks like, as text: a table to redraw in place, and a line to print.
+
+use std::{fmt, time::Duration};
+
+use crate::traffic::{ledger::FlowTotals, stream::StreamTotals};
+
+/// A run at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the run is doing.
+    pub phase: Phase,
+    /// How long traffic has been sent.
+    pub elapsed: Duration,
+    /// How long it is to be sent.
+    pub total: Duration,
+    /// All nodes of the mesh.
+    pub nodes: Vec<NodeRow>,
+    /// All flows of packets.
+    pub flows: Vec<FlowRow>,
+    /// The stream.
+    pub stream: StreamRow,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The nodes start and find each other.
+    Starting,
+    /// Packets and the stream cross.
+    Crossing,
+    /// Nothing is sent any more, and what is under way may arrive.
+    Settling,
+    /// The nodes are asked to end.
+    Stopping,
+    /// Everything has ended.
+    Done,
+}
+
+/// One node at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Its name.
+    pub name: &'static str,
+    /// Its region.
+    pub region: &'static str,
+    /// Its process.
+    pub pid: u32,
+    /// How many links it has up, as it said last.
+    pub peers_up: usize,
+}
+
+/// One flow at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlowRow {
+    /// The region that it is sent in.
+    pub from: &'static str,
+    /// The region that it is sent to.
+    pub to: &'static str,
+    /// Its account.
+    pub totals: FlowTotals,
+}
+
+/// The stream at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamRow {
+    /// The region that it is sent in.
+    pub from: &'static str,
+    /// The region that it is sent to.
+    pub to: &'static str,
+    /// How far it has come.
+    pub totals: StreamTotals,
+}
+
+impl Snapshot {
+    /// How many peers each node has.
+    pub fn peers_each(&self) -> usize {
+        self.nodes.len().saturating_sub(1)
+    }
+
+    /// Whether every node has links to all others.
+    pub fn all_up(&self) -> bool {
+        self.nodes
+            .iter()
+            .all(|node| node.peers_up == self.peers_each())
+    }
+
+    /// All flows together; the longest delay is the longest of any, and there is no median of
+    /// medians.
+    pub fn packets(&self) -> FlowTotals {
+        let mut all = FlowTotals::default();
+        for FlowRow { totals, .. } in &self.flows {
+            all.sent += totals.sent;
+            all.delivered += totals.delivered;
+            all.lost += totals.lost;
+            all.duplicates += totals.duplicates;
+            all.delay_max = all.delay_max.max(totals.delay_max);
+        }
+        all
+    }
+}
+
+/// The whole snapshot as lines of at most [`WIDTH`] columns, each ended by a line feed.
+///
+/// Three nodes and six flows make 18 lines.
+pub fn table(snapshot: &Snapshot) -> String {
+    Table(snapshot).to_string()
+}
+
+/// The snapshot in one line, without a line feed.
+pub fn line(snapshot: &Snapshot) -> String {
+    let packets = snapshot.packets();
+    let stream = snapshot.stream.totals;
+    let up: usize = snapshot.nodes.iter().map(|node| node.peers_up).sum();
+    let all = snapshot.nodes.len() * snapshot.peers_each();
+    format!(
+        "{:>4} s  {:<8}  peers up {up}/{all}  packets {} sent {} delivered {} lost  stream {}",
+        snapshot.elapsed.as_secs(),
+        snapshot.phase.to_string(),
+        packets.sent,
+        packets.delivered,
+        packets.lost,
+        Megabytes(stream.bytes_received),
+    )
+}
+
+/// The columns of a terminal that is as small as they come.
+pub const WIDTH: usize = 80;
+
+struct Table<'a>(&'a Snapshot);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(snapshot) = self;
+        let regions: std::collections::BTreeSet<_> =
+            snapshot.nodes.iter().map(|node| node.region).collect();
+        let title = format!(
+            "Causeway: {} nodes in {} regions on this machine",
+            snapshot.nodes.len(),
+            regions.len()
+        );
+        let clock = format!(
+            "{}  {} s of {} s",
+            snapshot.phase,
+            snapshot.elapsed.as_secs(),
+            snapshot.total.as_secs()
+        );
+        writeln!(f, "{title:<52}{clock:>27}\n")?;
+
+        writeln!(
+            f,
+            "{:<14}{:<15}{:>9}{:>11}",
+            "node", "region", "process", "peers up"
+        )?;
+        for node in &snapshot.nodes {
+            let up = format!("{} of {}", node.peers_up, snapshot.peers_each());
+            writeln!(
+                f,
+                "{:<14}{:<15}{:>9}{up:>11}",
+                node.name, node.region, node.pid
+            )?;
+        }
+
+        writeln!(
+            f,
+            "\n{:<29}{:>9}{:>11}{:>8}{:>12}{:>10}",
+            "packets", "sent", "delivered", "lost", "delay p50", "max"
+        )?;
+        for FlowRow { from, to, totals } in &snapshot.flows {
+            flow(f, &format!("{from} > {to}"), totals)?;
+        }
+        flow(f, "all", &snapshot.packets())?;
+
+        let StreamRow { from, to, totals } = snapshot.stream;
+        writeln!(
+            f,
+            "\n{:<29}{:>9}{:>11}{:>20}",
+            "stream", "sent", "received", "SHA-256"
+        )?;
+        writeln!(
+            f,
+            "{:<29}{:>9}{:>11}{:>20}",
+            format!("{from} > {to}"),
+            Megabytes(totals.bytes_sent).to_string(),
+            Megabytes(totals.bytes_received).to_string(),
+            match totals.sha256_match {
+                None => "at the end",
+                Some(true) => "same at both ends",
+                Some(false) => "DIFFERENT",
+            }
+        )
+    }
+}
+
+fn flow(f: &mut fmt::Formatter<'_>, name: &str, totals: &FlowTotals) -> fmt::Result {
+    let delay = |delay: Option<Duration>| match delay.map(|delay| delay.as_secs_f64()) {
+        None => String::new(),
+        Some(seconds) if seconds < 1.0 => format!("{:.2} ms", seconds * 1e3),
+        Some(seconds) => format!("{seconds:.1} s"),
+    };
+    let row = format!(
+        "{name:<29}{:>9}{:>11}{:>8}{:>12}{:>10}",
+        totals.sent,
+        totals.delivered,
+        totals.lost,
+        delay(totals.delay_median),
+        delay(totals.delay_max),
+    );
+    writeln!(f, "{}", row.trim_end())
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Crossing => "crossing",
+            Self::Settling => "settling",
+            Self::Stopping => "stopping",
+            Self::Done => "done",
+        })
+    }
+}
+
+/// A number of bytes in units of a million.
+#[derive(Debug, Clone, Copy)]
+pub struct Megabytes(pub u64);
+
+impl fmt::Display for Megabytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{} MB", self.0 / 1_000_000, self.0 / 100_000 % 10)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

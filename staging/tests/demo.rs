@@ -1,0 +1,242 @@
+//! The demo as a user runs it: real processes, real sockets, and nothing left of them.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+#[tokio::test]
+async fn a_short_run_passes_says_so_in_json_and_leaves_nothing_behind() {
+    let mut demo = Demo::start(3);
+    let (status, stderr) = demo.wait().await;
+    assert!(status.success(), "{status}\n{stderr}");
+    assert_eq!(stderr, "");
+
+    let json = demo.json();
+    assert_eq!(json["outcome"], "passed", "{json}");
+    let packets = |key: &str| json["packets"][key].as_u64().unwrap();
+    assert!(packets("delivered") > 0, "{json}");
+    assert_eq!(
+        packets("sent"),
+        packets("delivered") + packets("lost"),
+        "{json}"
+    );
+    let stream = &json["stream"];
+    assert_eq!(stream["sha256_match"], true, "{json}");
+    assert!(stream["bytes_sent"].as_u64() > Some(0), "{json}");
+    assert_eq!(stream["bytes_sent"], stream["bytes_received"], "{json}");
+    let nodes = json["nodes"].as_array().unwrap();
+    let name = |node: &serde_json::Value| (node["name"].to_string(), node["region"].to_string());
+    let names: std::collections::BTreeSet<_> = nodes.iter().map(name).collect();
+    assert_eq!(names.len(), 3, "{json}");
+    assert!(nodes.iter().all(|node| node["peers_up"] == 2), "{json}");
+
+    let crossing = demo.seen.iter().filter(|line| line.contains("crossing"));
+    assert!(crossing.count() >= 3, "a line a second: {:#?}", demo.seen);
+    assert!(!demo.seen.concat().contains('\x1b'), "{:#?}", demo.seen);
+    demo.assert_nothing_is_left();
+}
+
+#[tokio::test]
+async fn ctrl_c_half_way_leaves_no_process_and_no_file_behind() {
+    let mut demo = Demo::start(60);
+    demo.read_until("crossing").await;
+    demo.signal(Signal::INT);
+    let (status, stderr) = demo.wait().await;
+    assert_eq!(status.code(), Some(130), "{stderr}");
+    assert_eq!(demo.json()["outcome"], "interrupted");
+    demo.assert_nothing_is_left();
+}
+
+#[tokio::test]
+async fn sigterm_while_the_mesh_starts_leaves_no_process_and_no_file_behind() {
+    let mut demo = Demo::start(60);
+    demo.read_until("is process").await;
+    demo.signal(Signal::TERM);
+    let (status, stderr) = demo.wait().await;
+    assert_eq!(status.code(), Some(143), "{stderr}");
+    demo.assert_nothing_is_left();
+}
+
+#[tokio::test]
+async fn nodes_end_when_the_demo_is_killed_and_cannot_end_them() {
+    let mut demo = Demo::start(60);
+    demo.read_until("crossing").await;
+    demo.signal(Signal::KILL);
+    demo.wait().await;
+    let all_gone = async {
+        while demo.node_pids().into_iter().any(is_running) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, all_gone)
+        .await
+        .expect("nodes outlived the demo");
+}
+
+#[tokio::test]
+async fn a_node_that_dies_fails_the_run_and_is_named() {
+    let mut demo = Demo::start(60);
+    demo.read_until("crossing").await;
+    kill_process(demo.node_pids()[1], Signal::KILL).unwrap();
+    let (status, stderr) = demo.wait().await;
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(
+        stderr.starts_with("error: us-1 ended by itself, with signal: 9"),
+        "{stderr}"
+    );
+    assert_eq!(demo.json()["outcome"], "failed");
+    demo.assert_nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_said_before_anything_is_started() {
+    let output = Command::new(BINARY)
+        .args(["demo", "--json", "/nonexistent/result.json"])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        stderr.starts_with("error: /nonexistent/result.json could not be written: "),
+        "{stderr}"
+    );
+    assert!(output.stdout.is_empty());
+}
+
+/// A running demo whose temporary files all lie in a directory of the test.
+struct Demo {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    /// What it has printed so far.
+    seen: Vec<String>,
+    temporary: TempDir,
+    json: PathBuf,
+    _result: TempDir,
+}
+
+impl Demo {
+    fn start(seconds: u32) -> Self {
+        let directory = || TempDir::new().expect("the system has room for temporary files");
+        let (temporary, result) = (directory(), directory());
+        let json = result.path().join("result.json");
+        let mut child = Command::new(BINARY)
+            .args(["demo", "--seconds", &seconds.to_string(), "--json"])
+            .arg(&json)
+            .env("TMPDIR", temporary.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the binary was built with this test");
+        Self {
+            lines: BufReader::new(child.stdout.take().expect(PIPED)).lines(),
+            child,
+            seen: Vec::new(),
+            temporary,
+            json,
+            _result: result,
+        }
+    }
+
+    /// Reads what it prints up to a line that contains `text`.
+    async fn read_until(&mut self, text: &str) {
+        loop {
+            let line = timeout(PATIENCE, self.lines.next_line()).await;
+            let line = line.expect("the demo goes on by itself");
+            let Some(line) = line.expect(UTF8) else {
+                let (status, stderr) = self.wait().await;
+                panic!(
+                    "ended with {status} before {text:?}: {:#?}\n{stderr}",
+                    self.seen
+                );
+            };
+            let found = line.contains(text);
+            self.seen.push(line);
+            if found {
+                return;
+            }
+        }
+    }
+
+    /// Reads everything that it still prints and waits for its end; returns what it has on
+    /// standard error.
+    async fn wait(&mut self) -> (ExitStatus, String) {
+        let ended = async {
+            while let Some(line) = self.lines.next_line().await.expect(UTF8) {
+                self.seen.push(line);
+            }
+            let mut stderr = String::new();
+            let mut pipe = self.child.stderr.take().expect(PIPED);
+            pipe.read_to_string(&mut stderr).await.expect(UTF8);
+            let status = self.child.wait().await;
+            (status.expect("a child can be waited for"), stderr)
+        };
+        timeout(PATIENCE, ended)
+            .await
+            .expect("the demo ends by itself")
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it was not waited for");
+        kill_process(to_pid(&pid.to_string()), signal).expect("it is a child of this process");
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let json = fs::read(&self.json).expect("the demo writes its result");
+        serde_json::from_slice(&json).expect("the result is JSON")
+    }
+
+    /// The processes of its nodes, as it has named them.
+    fn node_pids(&self) -> Vec<Pid> {
+        let pid = |line: &String| Some(to_pid(line.split_once(" is process ")?.1));
+        self.seen.iter().filter_map(pid).collect()
+    }
+
+    fn assert_nothing_is_left(&self) {
+        let pids = self.node_pids();
+        assert_eq!(pids.len(), 3, "{:#?}", self.seen);
+        for pid in pids {
+            assert!(!is_running(pid), "{pid:?} outlived the demo");
+        }
+        let files: Vec<_> = fs::read_dir(self.temporary.path())
+            .expect("it was made for this test")
+            .collect();
+        assert!(files.is_empty(), "{files:?}");
+    }
+}
+
+fn to_pid(text: &str) -> Pid {
+    let number = text.parse().ok();
+    number
+        .and_then(Pid::from_raw)
+        .expect("it is the id of a process")
+}
+
+/// Whether a process runs. One that has ended and that nobody has waited for does not: where
+/// process 1 waits for nobody, an orphan stays like that for ever.
+fn is_running(pid: Pid) -> bool {
+    match fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
+        Ok(stat) => !stat.contains(") Z "),
+        Err(_) if PathBuf::from("/proc/self/stat").exists() => false,
+        Err(_) => test_kill_process(pid).is_ok(),
+    }
+}
+
+const PIPED: &str = "it was asked for, and taken once";
+const UTF8: &str = "the demo prints text";
+const BINARY: &str = env!("CARGO_BIN_EXE_staging");
+/// For a machine that compiles something else at the same time; a run that works needs seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
