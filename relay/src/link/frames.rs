@@ -76,7 +76,10 @@ impl FrameReader {
             }
             match self.receiver.read(READ_BYTES, deadline).await? {
                 Some(bytes) => self.ahead = bytes,
-                None => return Err(ReadFrameError::Ended),
+                None => {
+                    self.decoder.check_end()?;
+                    return Err(ReadFrameError::Ended);
+                }
             }
         }
     }
