@@ -15,5 +15,9 @@ mod faults;
 mod fleet;
 #[path = "sim/links.rs"]
 mod links;
+#[path = "sim/raw.rs"]
+mod raw;
+#[path = "sim/strangers.rs"]
+mod strangers;
 #[path = "sim/traffic.rs"]
 mod traffic;

@@ -1,0 +1,406 @@
+//! A peer that is no node: it says and leaves out what a test wants.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use causeway::{
+    clock,
+    deadline::{Closed, Connection, Endpoint, Receiver, Sender},
+    env::WallClock as _,
+    id::{LinkGeneration, NodeGeneration, NodeId},
+    identity::{Expect, Files, Material, Refusal, RequiredName, pki::NodePem},
+    keeper::Role,
+    link::setup::{self, Established, SetupError, Times},
+    transport::{self, MemoryBudget},
+    wire::{Datagram, Frame, FrameDecoder, Hello, PROTOCOL, Probe},
+};
+use netem::sim::Host;
+use parking_lot::Mutex;
+use rustls::{
+    DigitallySignedStruct, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::ring,
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
+use tokio::sync::mpsc;
+
+use crate::{
+    env::{Wall, epoch},
+    fleet::{Fleet, PORT, ms, node_id, sleep},
+};
+
+/// An endpoint of a test's own, with a node's certificate.
+pub(crate) struct Raw {
+    pub(crate) host: Host,
+    pub(crate) id: NodeId,
+    pub(crate) endpoint: Endpoint,
+    material: Material,
+    wall: Wall,
+    dials: AtomicU32,
+}
+
+impl Raw {
+    pub(crate) fn new(fleet: &Fleet, region: &str, name: &str) -> Self {
+        let id = node_id(region, name);
+        let host = fleet.host(name);
+        let wall = Wall::starting(fleet.start);
+        let files = Files {
+            certificate: "certificate".into(),
+            key: "key".into(),
+            bundle: "bundle".into(),
+        };
+        let required = RequiredName::default();
+        let material = Material::try_new(&fleet.pem(&id), &files, &required, epoch()).unwrap();
+        let tls = material.server_config(Arc::new(wall.clone()), Refusal::default().observer());
+        let server = transport::server_config(tls, profile()).unwrap();
+        let socket = host.bind_udp(SocketAddr::new(host.ip(), PORT)).unwrap();
+        let config = transport::endpoint_config(&[7; 32], Some([7; 32]));
+        let endpoint = Endpoint::new(config, Some(server), Arc::new(socket), host.runtime());
+        Self {
+            endpoint: endpoint.unwrap(),
+            host,
+            id,
+            material,
+            wall,
+            dials: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host.ip(), PORT)
+    }
+
+    /// Its generation, which is that of a process started with the simulation.
+    pub(crate) fn generation(&self) -> NodeGeneration {
+        let since = epoch().duration_since(std::time::UNIX_EPOCH).unwrap();
+        NodeGeneration(u64::try_from(since.as_millis()).unwrap())
+    }
+
+    pub(crate) fn next_link(&self) -> LinkGeneration {
+        LinkGeneration {
+            dialer: self.id.key(),
+            node: self.generation(),
+            dial: self.dials.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// A Hello in which nothing is wrong.
+    pub(crate) fn hello(&self, link: LinkGeneration) -> Hello {
+        Hello {
+            protocol: PROTOCOL,
+            features: 0,
+            node: self.id.clone(),
+            generation: self.generation(),
+            link,
+            release: "raw".into(),
+            labels: Default::default(),
+            addresses: Vec::new(),
+            current_link: None,
+        }
+    }
+
+    /// TLS, and nothing else yet.
+    pub(crate) async fn connect(&self, to: SocketAddr) -> Connection {
+        let observer = Refusal::default().observer();
+        let wall = Arc::new(self.wall.clone());
+        let tls = self
+            .material
+            .client_config(Expect::AnyOfTrustDomain, wall, observer);
+        let config = transport::client_config(tls, profile()).unwrap();
+        self.endpoint.connect(config, to, soon()).await.unwrap()
+    }
+
+    /// TLS, and `first` on the control stream.
+    pub(crate) async fn connect_and_say(&self, to: SocketAddr, first: Bytes) -> Said {
+        let connection = self.connect(to).await;
+        let (mut control, frames) = connection.open(soon()).await.unwrap();
+        control.write(first, soon()).await.unwrap();
+        Said {
+            connection,
+            control,
+            frames,
+        }
+    }
+
+    /// TLS and both Hellos, with ours as the test wants it.
+    pub(crate) async fn dial_with(
+        &self,
+        to: SocketAddr,
+        hello: Hello,
+    ) -> Result<Established, SetupError> {
+        let connection = self.connect(to).await;
+        setup::dialed(connection, hello, &self.material, self.times()).await
+    }
+
+    /// A link on which everything is right.
+    pub(crate) async fn link(&self, to: SocketAddr, answers: Answers) -> RawLink {
+        let hello = self.hello(self.next_link());
+        let established = self.dial_with(to, hello).await.unwrap();
+        RawLink::start(self, established, answers).await
+    }
+
+    /// Waits for a node that dials, as far as TLS.
+    pub(crate) async fn accept(&self) -> Connection {
+        let incoming = self.endpoint.accept().await.unwrap();
+        incoming.accept(soon()).await.unwrap()
+    }
+
+    /// Waits for a node that dials, as far as both Hellos.
+    pub(crate) async fn accept_link(&self, answers: Answers) -> RawLink {
+        let connection = self.accept().await;
+        let answer = |_: &NodeId, link| self.hello(link);
+        let made = setup::accepted(connection, answer, &self.material, self.times()).await;
+        RawLink::start(self, made.unwrap(), answers).await
+    }
+
+    fn times(&self) -> Times {
+        let now = clock::now();
+        Times {
+            began: now,
+            deadline: now + ms(10_000),
+            date: self.wall.now(),
+        }
+    }
+}
+
+/// A connection whose control stream has begun.
+pub(crate) struct Said {
+    pub(crate) connection: Connection,
+    pub(crate) control: Sender,
+    pub(crate) frames: Receiver,
+}
+
+/// Which probes a raw peer answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answers {
+    pub(crate) packets: bool,
+    pub(crate) requests: bool,
+}
+
+impl Answers {
+    pub(crate) const ALL: Self = Self {
+        packets: true,
+        requests: true,
+    };
+}
+
+/// A link of a raw peer, which promotes and answers probes as a node would, unless told otherwise.
+pub(crate) struct RawLink {
+    pub(crate) connection: Connection,
+    pub(crate) generation: LinkGeneration,
+    pub(crate) peer_generation: NodeGeneration,
+    /// Every frame that came, but for probes.
+    pub(crate) heard: Arc<Mutex<Vec<Frame>>>,
+    say: mpsc::Sender<Bytes>,
+}
+
+impl RawLink {
+    async fn start(raw: &Raw, established: Established, answers: Answers) -> Self {
+        let Established {
+            connection,
+            mut control,
+            mut frames,
+            hello,
+            generation,
+            peer,
+            ..
+        } = established;
+        let (say, mut said) = mpsc::channel::<Bytes>(64);
+        let heard = Arc::<Mutex<Vec<Frame>>>::default();
+        drop(raw.host.spawn(async move {
+            while let Some(bytes) = said.recv().await {
+                if bytes.is_empty() {
+                    // Ends the stream in order.
+                    let _ = control.finish(soon()).await;
+                    return;
+                }
+                if control.write(bytes, soon()).await.is_err() {
+                    return;
+                }
+            }
+        }));
+        let (replies, notes) = (say.clone(), heard.clone());
+        drop(raw.host.spawn(async move {
+            while let Ok(Some(frame)) = frames.next().await {
+                let answer = match &frame {
+                    Frame::Probe { id } if answers.requests => Some(Frame::ProbeReply { id: *id }),
+                    Frame::Probe { .. } => None,
+                    Frame::Promote { epoch } => Some(Frame::Promoted { epoch: *epoch }),
+                    _ => None,
+                };
+                if !matches!(frame, Frame::Probe { .. }) {
+                    notes.lock().push(frame);
+                }
+                if let Some(answer) = answer {
+                    let _ = replies.try_send(encoded(&answer));
+                }
+            }
+        }));
+        let datagrams = connection.clone();
+        drop(raw.host.spawn(async move {
+            while let Ok(bytes) = datagrams.read_datagram().await {
+                if let (Ok(Datagram::Probe(probe)), true) =
+                    (Datagram::decode(&bytes), answers.packets)
+                {
+                    let reply = datagram(&Datagram::ProbeReply(probe));
+                    let _ = datagrams.try_send_datagram(reply);
+                }
+            }
+        }));
+        let link = Self {
+            connection,
+            generation,
+            peer_generation: hello.generation,
+            heard,
+            say,
+        };
+        if Role::of(raw.id.key(), peer.key()) == Role::Arbiter {
+            link.say(&Frame::Promote { epoch: 1 });
+        }
+        // The promotion, and its confirmation.
+        sleep(ms(300)).await;
+        link
+    }
+
+    pub(crate) fn say(&self, frame: &Frame) {
+        self.say_bytes(encoded(frame));
+    }
+
+    /// - `bytes`: of the control stream; none ends it.
+    pub(crate) fn say_bytes(&self, bytes: impl Into<Bytes>) {
+        self.say.try_send(bytes.into()).unwrap();
+    }
+
+    pub(crate) fn send(&self, packet: &Datagram<'_>) {
+        self.connection.try_send_datagram(datagram(packet)).unwrap();
+    }
+
+    pub(crate) async fn closed(&self) -> Closed {
+        tokio::time::timeout(ms(30_000), self.connection.closed())
+            .await
+            .unwrap()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    /// Opens a stream, says `first` on it, and returns the answer.
+    pub(crate) async fn ask(&self, first: &Frame) -> (Sender, Receiver, Frame) {
+        let (mut sender, mut receiver) = self.connection.open(soon()).await.unwrap();
+        sender.write(encoded(first), soon()).await.unwrap();
+        let answer = read_frame(&mut receiver).await;
+        (sender, receiver, answer)
+    }
+}
+
+/// The first frame of a stream that is no control stream.
+pub(crate) async fn read_frame(receiver: &mut Receiver) -> Frame {
+    let mut decoder = FrameDecoder::for_stream(PROTOCOL.max);
+    loop {
+        let mut bytes = receiver.read(4_096, soon()).await.unwrap().unwrap();
+        if let Some(frame) = decoder.decode(&mut bytes).unwrap() {
+            return frame;
+        }
+    }
+}
+
+pub(crate) fn encoded(frame: &Frame) -> Bytes {
+    let mut bytes = BytesMut::new();
+    frame.encode(&mut bytes).unwrap();
+    bytes.freeze()
+}
+
+/// A frame of whatever bytes.
+pub(crate) fn frame_bytes(type_number: u16, message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap();
+    let head = [&length.to_be_bytes()[..], &type_number.to_be_bytes()[..]];
+    [&head.concat(), message].concat().into()
+}
+
+pub(crate) fn datagram(packet: &Datagram<'_>) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(Probe::LEN);
+    packet.encode(&mut bytes);
+    bytes.freeze()
+}
+
+pub(crate) fn soon() -> Instant {
+    clock::now() + ms(10_000)
+}
+
+fn profile() -> Arc<quinn::TransportConfig> {
+    transport::transport_config(MemoryBudget {
+        bytes: 1 << 30,
+        links: 8,
+    })
+}
+
+/// Dials with whatever certificate, or none, and believes whoever answers.
+pub(crate) async fn intrude(
+    raw: &Raw,
+    to: SocketAddr,
+    certificate: Option<&NodePem>,
+) -> Connection {
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(BelievesAnyone));
+    let mut tls = match certificate {
+        None => builder.with_no_client_auth(),
+        Some(pem) => {
+            let chain = vec![CertificateDer::from_pem_slice(pem.certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    tls.alpn_protocols = vec![causeway::identity::ALPN.to_vec()];
+    let config = transport::client_config(tls, profile()).unwrap();
+    raw.endpoint.connect(config, to, soon()).await.unwrap()
+}
+
+#[derive(Debug)]
+struct BelievesAnyone;
+
+impl ServerCertVerifier for BelievesAnyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
