@@ -15,11 +15,12 @@ use super::{
 use crate::{
     clock,
     code::CloseCode,
+    deadline::ReadError,
     mesh::Mesh,
     peer::{LinkEvent, PeerEvent},
     tasks::{Task, Wait},
     udp::{FlowAnswer, service},
-    wire::{Datagram, Direction, Frame, Probe, ServicesDigest},
+    wire::{Datagram, Direction, Frame, FrameErrorReason, Probe, ServicesDigest},
 };
 
 /// Owns the liveness of one link.
@@ -119,7 +120,11 @@ impl Control {
                 self.mesh.counts.frames_refused.incr(error.reason());
                 Err(Ended::Misbehaved(error.to_string()))
             }
-            Err(ReadFrameError::Ended | ReadFrameError::Read(_)) => Err(Ended::Lost),
+            Err(ReadFrameError::Read(ReadError::Closed(_))) => Err(Ended::Lost),
+            // A link without a control stream would stay, unprobed.
+            Err(error @ (ReadFrameError::Ended | ReadFrameError::Read(_))) => {
+                Err(Ended::Misbehaved(error.to_string()))
+            }
         }
     }
 
@@ -158,8 +163,10 @@ impl Control {
                 self.link.tell_flow(flow, FlowAnswer::Closed);
             }
             Frame::Unknown { .. } => self.mesh.counts.frames_skipped.incr(),
-            // The decoder lets none of these through after Hello.
+            // These belong on other streams, or before everything else.
             Frame::Hello(_) | Frame::Open(_) | Frame::Accept { .. } | Frame::Refuse { .. } => {
+                let refused = &self.mesh.counts.frames_refused;
+                refused.incr(FrameErrorReason::OutOfPlace);
                 return Err(Ended::Misbehaved("a frame out of place".into()));
             }
         }
