@@ -15,6 +15,8 @@ mod faults;
 mod fleet;
 #[path = "sim/links.rs"]
 mod links;
+#[path = "sim/misbehaviour.rs"]
+mod misbehaviour;
 #[path = "sim/raw.rs"]
 mod raw;
 #[path = "sim/strangers.rs"]
