@@ -8,15 +8,15 @@ use std::{
 
 /// Limits of [`Admission`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AdmissionLimits {
+pub(crate) struct AdmissionLimits {
     /// Handshakes that one source may start each second, in the long run.
-    pub per_source_per_s: u32,
+    pub(crate) per_source_per_s: u32,
     /// Handshakes that one source may start at once.
-    pub per_source_burst: u32,
+    pub(crate) per_source_burst: u32,
     /// Handshakes under way that have not said Hello; above it new ones are ignored.
-    pub unauthenticated: usize,
+    pub(crate) unauthenticated: usize,
     /// From this many on, a source has to prove its address first (QUIC Retry).
-    pub retry_above: usize,
+    pub(crate) retry_above: usize,
 }
 
 /// Admits inbound handshakes: a rate for each source, a proof of address under load, and a cap on
@@ -26,7 +26,7 @@ pub struct AdmissionLimits {
 /// under load they are answered with Retry, which needs none, and only proven ones are counted.
 /// IPv6 sources are counted by /64, which is what one host is given.
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     limits: AdmissionLimits,
     sources: BTreeMap<IpAddr, Bucket>,
     unauthenticated: usize,
@@ -40,7 +40,7 @@ struct Bucket {
 
 /// What to do with an inbound handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admit {
+pub(crate) enum Admit {
     /// Take it on; [`Admission::handle_settled`] must follow when it has said Hello or failed.
     Accept,
     /// Drop it without an answer.
@@ -51,7 +51,7 @@ pub enum Admit {
 
 /// Why an inbound handshake was turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turned {
+pub(crate) enum Turned {
     /// Too many handshakes are under way.
     Cap,
     /// The source starts too many.
@@ -60,7 +60,7 @@ pub enum Turned {
 
 impl Admission {
     /// Starts with nothing under way.
-    pub fn new(limits: AdmissionLimits) -> Self {
+    pub(crate) fn new(limits: AdmissionLimits) -> Self {
         Self {
             limits,
             sources: BTreeMap::new(),
@@ -71,7 +71,12 @@ impl Admission {
     /// Decides about one inbound handshake.
     ///
     /// - `validated`: the source has proven its address with a Retry token.
-    pub fn handle_incoming(&mut self, now: Instant, source: IpAddr, validated: bool) -> Admit {
+    pub(crate) fn handle_incoming(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        validated: bool,
+    ) -> Admit {
         if self.unauthenticated >= self.limits.unauthenticated {
             return Admit::Ignore(Turned::Cap);
         }
@@ -94,7 +99,7 @@ impl Admission {
     }
 
     /// An accepted handshake has said Hello, or failed.
-    pub fn handle_settled(&mut self) {
+    pub(crate) fn handle_settled(&mut self) {
         debug_assert!(
             self.unauthenticated > 0,
             "settled more handshakes than were accepted"
@@ -103,7 +108,8 @@ impl Admission {
     }
 
     /// Handshakes under way.
-    pub fn unauthenticated(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn unauthenticated(&self) -> usize {
         self.unauthenticated
     }
 

@@ -1,6 +1,6 @@
 //! Dials: from a peer's addresses to a link, behind permits and one deadline.
 
-pub mod race;
+pub(crate) mod race;
 
 use std::{
     fmt,

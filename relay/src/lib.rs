@@ -2,14 +2,14 @@
 
 pub(crate) mod acceptor;
 pub mod admin;
-pub mod admission;
+pub(crate) mod admission;
 pub mod cli;
 pub mod clock;
 pub mod code;
 pub mod config;
 pub mod counts;
 pub mod deadline;
-pub mod dial;
+pub(crate) mod dial;
 pub mod env;
 pub mod generation;
 pub mod host;
@@ -29,9 +29,9 @@ pub(crate) mod seeker;
 pub mod services;
 pub mod slot;
 pub mod tasks;
-pub mod tcp;
+pub(crate) mod tcp;
 pub mod telemetry;
 pub mod transport;
-pub mod udp;
+pub(crate) mod udp;
 pub mod wire;
 pub(crate) mod worker;

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use router::liveness::{Health, Liveness};
 use tokio::sync::mpsc;
 
-pub use self::packets::FlowSink;
+pub(crate) use self::packets::FlowSink;
 use self::{
     control::Control,
     packets::{PacketCommand, PacketLoop},
@@ -46,7 +46,7 @@ use crate::{
 };
 
 mod control;
-pub(crate) mod frames;
+pub mod frames;
 mod packets;
 pub(crate) mod requests;
 pub mod setup;

@@ -10,10 +10,12 @@ use crate::{
     id::{LinkGeneration, NodeId, NodeKey},
     keeper::PeerStatus,
     link::Link,
-    peer::{PeerEvent, PeerReport},
+    peer::PeerEvent,
     slot::{Slot, WaitError},
     wire::ServiceKind,
 };
+
+pub use crate::peer::PeerReport;
 
 /// The peers of this node. One task adds and removes them; everybody reads.
 #[derive(Debug, Default)]

@@ -170,6 +170,11 @@ impl Node {
         &self.tasks
     }
 
+    /// Where its counts are exported from.
+    pub fn metrics(&self) -> &Metrics {
+        &self.view.metrics
+    }
+
     /// The UDP addresses that links come in on, one for each worker.
     pub fn bound(&self) -> Vec<SocketAddr> {
         self.endpoints

@@ -95,7 +95,8 @@ impl Roster {
 
     /// Keeps the configured peers, and those that come, until the owner's end.
     pub(crate) async fn run(mut self, task: Task) {
-        self.reload(&self.mesh.config.peers().to_vec());
+        let mesh = self.mesh.clone();
+        self.reload(mesh.config.peers());
         loop {
             task.waits(Wait::Message);
             let wake = tokio::select! {

@@ -1,13 +1,13 @@
 //! Local UDP across the mesh: listens at the ingress, services at the egress.
 
-pub mod activity;
-pub mod flow_table;
+pub(crate) mod activity;
+pub(crate) mod flow_table;
 pub(crate) mod listen;
 pub(crate) mod service;
 
 use std::sync::Arc;
 
-pub use activity::Activity;
+pub(crate) use activity::Activity;
 
 use crate::{code::RefuseCode, link::Link};
 

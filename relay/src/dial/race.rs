@@ -10,7 +10,7 @@ use crate::clock;
 ///
 /// Each family keeps its order; the first address keeps its place. A family that is black-holed
 /// thus costs one [`STAGGER`], not one for each of its addresses (RFC 8305 section 4).
-pub fn race_order(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+pub(crate) fn race_order(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut seen = Vec::new();
     for address in addresses {
         if !seen.contains(&address) {
@@ -46,7 +46,7 @@ pub fn race_order(addresses: impl IntoIterator<Item = SocketAddr>) -> Vec<Socket
 /// Dropping the future drops all attempts.
 ///
 /// Source: RFC 8305 section 5.
-pub async fn race<T, E, F>(
+pub(crate) async fn race<T, E, F>(
     addresses: &[SocketAddr],
     mut connect: impl FnMut(SocketAddr) -> F,
 ) -> Result<(SocketAddr, T), Vec<(SocketAddr, E)>>
@@ -84,9 +84,9 @@ enum Wake<T, E> {
 }
 
 /// RFC 8305 section 5 recommends 250 ms; it covers the round trip between most regions.
-pub const STAGGER: Duration = Duration::from_millis(250);
+pub(crate) const STAGGER: Duration = Duration::from_millis(250);
 /// More would only stretch the race past the dial's deadline.
-pub const MAX_ADDRESSES: usize = 8;
+pub(crate) const MAX_ADDRESSES: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -20,13 +20,13 @@ use crate::{
 
 /// Where the packets of a flow go on this node.
 #[derive(Debug, Clone)]
-pub struct FlowSink {
+pub(crate) struct FlowSink {
     /// Sends them to the local program.
-    pub socket: Arc<dyn LocalUdp>,
+    pub(crate) socket: Arc<dyn LocalUdp>,
     /// The local program.
-    pub to: SocketAddr,
+    pub(crate) to: SocketAddr,
     /// Told of every packet, so that a flow in use does not expire.
-    pub activity: Arc<Activity>,
+    pub(crate) activity: Arc<Activity>,
 }
 
 /// A change to the flows that a link carries to this node.

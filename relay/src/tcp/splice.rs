@@ -29,7 +29,7 @@ use crate::{
 ///
 /// # Cancel safety
 /// Dropping the future resets both sides.
-pub async fn splice(
+pub(crate) async fn splice(
     mesh: &Mesh,
     mut local: Box<dyn LocalTcp>,
     (sender, mut receiver): (Sender, Receiver),
@@ -116,7 +116,7 @@ async fn to_local(
 
 /// Why a connection did not end in order on both sides.
 #[derive(Debug, Error)]
-pub enum SpliceError {
+pub(crate) enum SpliceError {
     /// The local program's connection broke while it was read.
     #[error("local connection: {0}")]
     LocalRead(#[source] io::Error),
@@ -139,7 +139,7 @@ pub enum SpliceError {
 
 impl SpliceError {
     /// The code with which the stream is reset.
-    pub fn code(&self) -> StreamCode {
+    pub(crate) fn code(&self) -> StreamCode {
         match self {
             Self::LocalRead(_) | Self::LocalWrite(_) => StreamCode::LocalReset,
             Self::LocalStalled | Self::Send(SendError::TimedOut) => StreamCode::Stalled,

@@ -7,14 +7,14 @@ use std::{
 
 /// The time of the last packet, to the millisecond.
 #[derive(Debug)]
-pub struct Activity {
+pub(crate) struct Activity {
     origin: Instant,
     last_ms: AtomicU64,
 }
 
 impl Activity {
     /// Active at `now`.
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             origin: now,
             last_ms: AtomicU64::new(0),
@@ -23,14 +23,14 @@ impl Activity {
 
     /// A packet came at `now`. One relaxed store: a reader that sees it a moment late expires
     /// nothing, because what it compares with is many seconds.
-    pub fn touch(&self, now: Instant) {
+    pub(crate) fn touch(&self, now: Instant) {
         let ms = now.saturating_duration_since(self.origin).as_millis();
         self.last_ms
             .store(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// When the last packet came.
-    pub fn last(&self) -> Instant {
+    pub(crate) fn last(&self) -> Instant {
         self.origin + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
     }
 }

@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 /// Limits of a [`FlowTable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FlowLimits {
+pub(crate) struct FlowLimits {
     /// Clients that may have a flow at a time; packets of further ones are dropped.
-    pub flows: usize,
+    pub(crate) flows: usize,
     /// A flow with no packet either way for so long is closed.
-    pub idle: Duration,
+    pub(crate) idle: Duration,
 }
 
 /// Decides what happens to a client's packets; `L` is a link's handle.
@@ -31,7 +31,7 @@ pub struct FlowLimits {
 /// A flow is opened on a link before its first packet is sent there, since the far end drops what
 /// it knows no flow for; the first packets are held for that round trip.
 #[derive(Debug)]
-pub struct FlowTable<L> {
+pub(crate) struct FlowTable<L> {
     limits: FlowLimits,
     by_client: BTreeMap<SocketAddr, u32>,
     flows: BTreeMap<u32, Flow<L>>,
@@ -63,7 +63,7 @@ enum Phase<L> {
 
 /// What to do with a client's packet.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict<L> {
+pub(crate) enum Verdict<L> {
     /// It is dropped, for this reason.
     Drop(FlowDrop),
     /// It is held until its flow is open.
@@ -86,11 +86,9 @@ pub enum Verdict<L> {
 
 /// Why a client's packet was dropped at the listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlowDrop {
+pub(crate) enum FlowDrop {
     /// More packets came while the flow was opened than are held.
     HeldFull,
-    /// The flow could not be opened in time.
-    NotOpened,
     /// The far end refused the flow a moment ago.
     Refused,
     /// The listen has as many flows as it may.
@@ -99,18 +97,18 @@ pub enum FlowDrop {
 
 /// What a timeout has brought to an end.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Ended<L> {
+pub(crate) struct Ended<L> {
     /// The flow.
-    pub flow: u32,
+    pub(crate) flow: u32,
     /// The link on which the far end should be told, if it may know the flow.
-    pub link: Option<L>,
+    pub(crate) link: Option<L>,
     /// Packets that were held and are dropped now.
-    pub dropped: usize,
+    pub(crate) dropped: usize,
 }
 
 impl<L: Clone> FlowTable<L> {
     /// Starts with no flow.
-    pub fn new(limits: FlowLimits) -> Self {
+    pub(crate) fn new(limits: FlowLimits) -> Self {
         Self {
             limits,
             by_client: BTreeMap::new(),
@@ -119,21 +117,11 @@ impl<L: Clone> FlowTable<L> {
         }
     }
 
-    /// Flows of any phase.
-    pub fn len(&self) -> usize {
-        self.flows.len()
-    }
-
-    /// Whether there is no flow.
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     /// Decides about a packet of `client`.
     ///
     /// - `usable`: whether a flow may go on using the link it is on.
     /// - `new_flow`: mints the number of a new flow.
-    pub fn handle_packet(
+    pub(crate) fn handle_packet(
         &mut self,
         now: Instant,
         client: SocketAddr,
@@ -183,7 +171,7 @@ impl<L: Clone> FlowTable<L> {
     }
 
     /// The flow is being opened on `link`.
-    pub fn handle_opening(&mut self, flow: u32, on: L) {
+    pub(crate) fn handle_opening(&mut self, flow: u32, on: L) {
         if let Some(Flow {
             phase: Phase::Opening { link, .. },
             ..
@@ -194,7 +182,7 @@ impl<L: Clone> FlowTable<L> {
     }
 
     /// The far end of `link` took the flow: what was held goes out, with its sequence numbers.
-    pub fn handle_accepted(
+    pub(crate) fn handle_accepted(
         &mut self,
         flow: u32,
         on: &L,
@@ -224,7 +212,7 @@ impl<L: Clone> FlowTable<L> {
     }
 
     /// The far end of `link` has lost the flow: it is opened again with its next packet.
-    pub fn handle_closed(
+    pub(crate) fn handle_closed(
         &mut self,
         now: Instant,
         flow: u32,
@@ -241,7 +229,7 @@ impl<L: Clone> FlowTable<L> {
     /// The far end refused the flow: the number of packets dropped with it.
     ///
     /// Its client's packets are dropped for a while, so that each does not become a request.
-    pub fn handle_refused(&mut self, now: Instant, flow: u32) -> usize {
+    pub(crate) fn handle_refused(&mut self, now: Instant, flow: u32) -> usize {
         let Some(entry) = self.flows.get_mut(&flow) else {
             return 0;
         };
@@ -253,7 +241,7 @@ impl<L: Clone> FlowTable<L> {
     }
 
     /// When [`FlowTable::handle_timeout`] has something to do, at the latest.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.flows
             .values()
             .map(|flow| self.ends_at(flow, flow.last_packet))
@@ -263,7 +251,7 @@ impl<L: Clone> FlowTable<L> {
     /// Ends what was idle or could not be opened for too long.
     ///
     /// - `last_reply`: when the last packet of a flow came back, for those that had one.
-    pub fn handle_timeout(
+    pub(crate) fn handle_timeout(
         &mut self,
         now: Instant,
         last_reply: impl Fn(u32) -> Option<Instant>,
@@ -285,7 +273,7 @@ impl<L: Clone> FlowTable<L> {
     }
 
     /// Ends every flow, as when the listen closes.
-    pub fn end_all(&mut self) -> Vec<Ended<L>> {
+    pub(crate) fn end_all(&mut self) -> Vec<Ended<L>> {
         let all: Vec<u32> = self.flows.keys().copied().collect();
         all.into_iter()
             .filter_map(|number| self.end(number))

@@ -272,7 +272,6 @@ impl From<FlowDrop> for PacketDrop {
     fn from(why: FlowDrop) -> Self {
         match why {
             FlowDrop::HeldFull => Self::HeldFull,
-            FlowDrop::NotOpened => Self::NotOpened,
             FlowDrop::Refused => Self::FlowRefused,
             FlowDrop::TooManyFlows => Self::TooManyFlows,
         }

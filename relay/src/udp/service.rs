@@ -31,7 +31,7 @@ use crate::{
 /// The flows that end on this node. A flow outlives the link it was opened on: opened again on
 /// another, it keeps its socket, and the service sees the same client.
 #[derive(Debug, Default)]
-pub struct EgressFlows {
+pub(crate) struct EgressFlows {
     flows: Mutex<BTreeMap<FlowId, mpsc::Sender<Command>>>,
 }
 
@@ -45,13 +45,8 @@ enum Command {
 
 impl EgressFlows {
     /// Flows that are open or being opened.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.flows.lock().len()
-    }
-
-    /// Whether there is no flow.
-    pub fn is_empty(&self) -> bool {
-        self.flows.lock().is_empty()
     }
 }
 
