@@ -155,7 +155,7 @@ impl Keeper {
             dial: None,
             next_dial: 0,
             doubtful: false,
-            backoff: Backoff::new(config.seed),
+            backoff: Backoff::new(config.seed, config.backoff_max, config.backoff_reset),
             links: Links::default(),
             epoch: match config.role {
                 Role::Arbiter => config.epoch_floor,

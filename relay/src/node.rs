@@ -30,7 +30,6 @@ use crate::{
     env::Env,
     generation::{GenerationError, OwnGeneration},
     identity::MaterialError,
-    identity::PatternError,
     links::Links,
     mesh::Mesh,
     reaper::Reaper,
@@ -76,7 +75,7 @@ impl Node {
 
         let limits = config.limits();
         let budget = MemoryBudget {
-            bytes: transport::NODE_MEMORY_BYTES,
+            bytes: limits.link_memory_bytes,
             links: u32::try_from(limits.links).unwrap_or(u32::MAX),
         };
         let profile = transport::transport_config(budget);
@@ -105,7 +104,7 @@ impl Node {
             id: config.id().clone(),
             counts: Counts::new(&metrics),
             links: Links::default(),
-            exposed: Exposed::try_new(config.services())?,
+            exposed: Exposed::new(config.services()),
             reaper,
             material: ArcSwap::from_pointee(material),
             transport: profile,
@@ -333,9 +332,6 @@ pub enum StartError {
     /// The environment has no runtime to run on.
     #[error("no worker to run on")]
     NoWorker,
-    /// An `allow` pattern cannot be read.
-    #[error(transparent)]
-    Pattern(#[from] PatternError),
     /// The node's first tasks were refused.
     #[error(transparent)]
     Tasks(#[from] SpawnRefused),

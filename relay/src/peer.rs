@@ -128,6 +128,8 @@ impl PeerTask {
             role: Role::of(mesh.id.key(), id.key()),
             seed: mesh.seed_for(id.uri().as_bytes()),
             epoch_floor: u64::try_from(up_ms).unwrap_or(u64::MAX) + 1,
+            backoff_max: mesh.config.shared().backoff_max,
+            backoff_reset: mesh.config.shared().backoff_reset,
         };
         let idle = PeerState {
             status: PeerStatus::Idle,

@@ -10,7 +10,7 @@ use crate::{
     code::RefuseCode,
     config::{self, HostPort, Target, Transport},
     id::NodeId,
-    identity::{Pattern, PatternError},
+    identity::Pattern,
     link::Link,
     links::{ConnectError, Links},
     wire::{Class, ServiceDecl, ServiceKind, ServicesDecl},
@@ -37,34 +37,23 @@ pub struct Exposed {
 
 impl Exposed {
     /// Exposes `services`.
-    ///
-    /// # Errors
-    /// An `allow` that is not a pattern of node names.
-    pub fn try_new(services: &[config::Service]) -> Result<Self, PatternError> {
-        let read = |service: &config::Service| {
+    pub fn new(services: &[config::Service]) -> Self {
+        let services = services.iter().map(|service| {
             let (kind, patience) = match service.transport {
                 Transport::Udp { idle_timeout } => (ServiceKind::Udp, idle_timeout),
                 Transport::Tcp { stall_timeout } => (ServiceKind::Tcp, stall_timeout),
             };
-            let allow = service
-                .allow
-                .iter()
-                .map(|pattern| pattern.parse())
-                .collect::<Result<_, _>>()?;
-            let address = service.address.clone();
-            Ok((
-                service.name.clone(),
-                Service {
-                    kind,
-                    address,
-                    patience,
-                    allow,
-                },
-            ))
-        };
-        Ok(Self {
-            services: services.iter().map(read).collect::<Result<_, _>>()?,
-        })
+            let exposed = Service {
+                kind,
+                address: service.address.clone(),
+                patience,
+                allow: service.allow.clone(),
+            };
+            (service.name.clone(), exposed)
+        });
+        Self {
+            services: services.collect(),
+        }
     }
 
     /// The service that `peer` asks for.

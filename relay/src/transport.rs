@@ -124,8 +124,6 @@ const STREAM_WINDOW: u64 = 4 << 20;
 const MAX_WINDOW: u64 = 16 << 20;
 /// 25 Mbit/s for a link over 300 ms: below this a link is not worth having.
 const MIN_WINDOW: u64 = 1 << 20;
-/// What QUIC may buffer for all links of a node together.
-pub const NODE_MEMORY_BYTES: u64 = 2 << 30;
 /// The packet loop drains it at every wake-up; 1 MiB is 40 ms of 200 Mbit/s.
 const DATAGRAM_RECEIVE_BYTES: usize = 1 << 20;
 /// One burst; the queue that decides what is dropped is ours and stands before it.

@@ -67,7 +67,10 @@ fn services(config: &Config, text: &mut String) {
     let rows = config.services().iter().map(|service| {
         let allow = match service.allow.is_empty() {
             true => "nobody (no allow)".to_owned(),
-            false => service.allow.join(", "),
+            false => {
+                let patterns: Vec<String> = service.allow.iter().map(ToString::to_string).collect();
+                patterns.join(", ")
+            }
         };
         let address = service.address.to_string();
         [

@@ -94,14 +94,12 @@ pub struct Limits {
     pub retry_dials: usize,
     /// Connections and streams that are being closed in the background.
     pub closing: usize,
-    /// UDP flows of listens and of services.
+    /// UDP flows of each listen, and of all services together.
     pub udp_flows: usize,
     /// TCP streams of listens and of services.
     pub tcp_streams: usize,
-    /// Bytes buffered for one direction of one TCP stream.
-    pub stream_buffer_bytes: usize,
-    /// Bytes of packets that wait for one link.
-    pub send_queue_bytes: usize,
+    /// Bytes that QUIC may buffer for all links together.
+    pub link_memory_bytes: u64,
 }
 
 impl Default for Limits {
@@ -142,8 +140,7 @@ impl Limits {
             closing: count("closing"),
             udp_flows: count("udp_flows"),
             tcp_streams: count("tcp_streams"),
-            stream_buffer_bytes: count("stream_buffer_kib") * 1024,
-            send_queue_bytes: count("send_queue_kib") * 1024,
+            link_memory_bytes: section.number("link_memory_mb") << 20,
         }
     }
 }
@@ -285,27 +282,22 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             "udp_flows",
             4_096,
             (1, 1_048_576),
-            "UDP flows, one for each client address of a listen. Further clients are dropped.",
+            "UDP flows of each listen, one for each client address, and of all services together.\n\
+             Further clients are dropped.",
         ),
         number(
             "tcp_streams",
             1_024,
             (1, 1_048_576),
-            "TCP streams. Further connections are refused. Memory: twice stream_buffer_kib each.",
+            "TCP streams, those of listens and those of services. Further connections are refused.",
         ),
         number(
-            "stream_buffer_kib",
-            64,
-            (4, 16_384),
-            "KiB buffered for each direction of a TCP stream. Too big: tcp_streams times as much\n\
-             memory when programs read slowly.",
-        ),
-        number(
-            "send_queue_kib",
-            256,
-            (16, 65_536),
-            "KiB of packets that wait for one link; beyond it packets are dropped. Too big: an\n\
-             overloaded link delays packets instead of dropping them (256 KiB at 50 Mbit/s: 42 ms).",
+            "link_memory_mb",
+            2_048,
+            (64, 1_048_576),
+            "MiB that QUIC may buffer for all `links` together. A link's windows are its share of it,\n\
+             at least 1 MiB and at most 16 MiB each way. Too big: the node holds that much when peers\n\
+             read slowly.",
         ),
     ],
     more: "",

@@ -214,6 +214,16 @@ fn mistakes_in_what_follows_the_node_are_named_too() {
             ],
         ),
         (
+            "[[service]]\nname = \"x\"\nkind = \"udp\"\naddress = \"127.0.0.1:1\"\nallow = [\"spiffe://d/region/e*u/node/*\"]",
+            &[
+                "line 15: service[0].allow[0] = \"spiffe://d/region/e*u/node/*\", expected a pattern like \"spiffe://example.org/region/*/node/*\" (region \"e*u\" may hold only letters, digits, '.', '-' and '_', and a trust domain no capitals)",
+            ],
+        ),
+        (
+            "[limits]\nlink_memory_mb = 63",
+            &["line 12: limits.link_memory_mb = 63, expected a whole number from 64 to 1048576"],
+        ),
+        (
             "[[listen]]\nkind = \"tcp\"\naddress = \"localhost:1\"\nservice = \"x\"\nto = { region = \"r\", node = \"r/n\" }",
             &[
                 "line 13: listen[0].address = \"localhost:1\", expected a local IP address and port, such as \"127.0.0.1:6004\"",

@@ -7,7 +7,10 @@ use super::{
     document::{Key, Root, Section, SectionKeys, Shape, Value},
     node::NAME_RULE,
 };
-use crate::id::NodeId;
+use crate::{
+    id::NodeId,
+    identity::{Pattern, PatternError},
+};
 
 /// A local endpoint that the mesh may reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +21,8 @@ pub struct Service {
     pub transport: Transport,
     /// Where it is.
     pub address: HostPort,
-    /// SPIFFE patterns of the nodes that may use it; empty means none.
-    pub allow: Vec<String>,
+    /// The nodes that may use it; empty means none.
+    pub allow: Vec<Pattern>,
 }
 
 /// A local port whose traffic goes to a service elsewhere.
@@ -136,15 +139,20 @@ fn read_service(section: &Section<'_>, seen: &mut BTreeMap<String, usize>) -> Op
     })
 }
 
-/// The one place that knows what a pattern looks like.
-fn read_pattern(value: &Value<'_>) -> Option<String> {
+/// What is wrong with a pattern is said by the pattern's own rules.
+fn read_pattern(value: &Value<'_>) -> Option<Pattern> {
     const EXPECTED: &str = "a pattern like \"spiffe://example.org/region/*/node/*\"";
-    let pattern = value.text(EXPECTED)?;
-    if !pattern.starts_with("spiffe://") {
-        value.refuse(EXPECTED);
-        return None;
+    match value.text(EXPECTED)?.parse() {
+        Ok(pattern) => Some(pattern),
+        Err(PatternError::Form { .. }) => {
+            value.refuse(EXPECTED);
+            None
+        }
+        Err(PatternError::Part { why, .. }) => {
+            value.refuse(format!("{EXPECTED} ({why})"));
+            None
+        }
     }
-    Some(pattern.to_owned())
 }
 
 /// Reads all `[[listen]]`s; `own` is the node itself, if that is known.

@@ -44,6 +44,10 @@ pub struct KeeperConfig {
     /// Promotions count up from here. Must lie above those of an earlier keeper for the same peer in
     /// this process, or the peer takes them for old ones: milliseconds since the process started do.
     pub epoch_floor: u64,
+    /// The longest pause between two dials.
+    pub backoff_max: Duration,
+    /// How long a link must be current before the failures before it are forgotten.
+    pub backoff_reset: Duration,
 }
 
 /// Tells a keeper's dials apart; counts up.

@@ -46,6 +46,8 @@ impl Bench {
             role,
             seed: 7,
             epoch_floor: 0,
+            backoff_max: Duration::from_secs(5),
+            backoff_reset: Duration::from_secs(10),
         };
         Self {
             keeper: Keeper::new(config),

@@ -476,6 +476,8 @@ fn keeper(role: Role, epoch_floor: u64) -> Keeper {
         role,
         seed: 7,
         epoch_floor,
+        backoff_max: Duration::from_secs(5),
+        backoff_reset: Duration::from_secs(10),
     })
 }
 

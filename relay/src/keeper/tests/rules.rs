@@ -397,6 +397,8 @@ fn promotions_count_up_from_the_floor() {
         role: Role::Arbiter,
         seed: 7,
         epoch_floor: 1_000,
+        backoff_max: Duration::from_secs(5),
+        backoff_reset: Duration::from_secs(10),
     });
     let bench = Bench::new(Role::Arbiter);
     keeper.handle_accepted(bench.now, bench.facts(theirs(1)));
