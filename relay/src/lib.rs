@@ -26,6 +26,7 @@ pub mod process;
 pub mod reaper;
 pub(crate) mod roster;
 pub(crate) mod seeker;
+pub(crate) mod seldom;
 pub mod services;
 pub mod slot;
 pub mod tasks;

@@ -50,6 +50,8 @@ pub mod frames;
 mod packets;
 pub(crate) mod requests;
 pub mod setup;
+mod sinks;
+mod unknown;
 mod writer;
 
 /// A live link, as everybody but its own tasks sees it. Shared by `Arc`.
@@ -85,7 +87,10 @@ pub struct Link {
     srtt_us: AtomicU64,
     health: AtomicU8,
     retiring: AtomicBool,
-    closed_as: OnceLock<CloseCode>,
+    /// Set when the connection ends, so that packets need not ask it, which takes its lock.
+    ended: AtomicBool,
+    /// The code of whoever closed it on this node.
+    closed_with: OnceLock<CloseCode>,
     declared: ArcSwap<ServicesDecl>,
     flow_owners: Mutex<BTreeMap<u32, mpsc::Sender<FlowEvent>>>,
 }
@@ -122,7 +127,10 @@ impl Link {
         let (commands_in, commands_out) = mpsc::channel(COMMANDS_QUEUED);
         let (replies_in, replies_out) = mpsc::channel(PROBES_QUEUED);
         let (probes_in, probes_out) = mpsc::channel(PROBES_QUEUED);
-        let outbox = Outbox::start(scope, connection.clone())?;
+        let outbox = Outbox::start(scope, connection.clone()).inspect_err(|_| {
+            connection.close(CloseCode::Overloaded, b"");
+        })?;
+        let guess = connection.rtt();
         let link = Arc::new(Self {
             generation,
             our_generation,
@@ -139,27 +147,29 @@ impl Link {
             mesh: mesh.clone(),
             frames: frames_in,
             packets: commands_in,
-            srtt_us: AtomicU64::new(0),
+            srtt_us: AtomicU64::new(micros(guess)),
             health: AtomicU8::new(0),
             retiring: AtomicBool::new(false),
-            closed_as: OnceLock::new(),
+            ended: AtomicBool::new(false),
+            closed_with: OnceLock::new(),
             declared: ArcSwap::from_pointee(ServicesDecl {
                 version: 0,
                 services: Vec::new(),
             }),
             flow_owners: Mutex::default(),
         });
-        let guess = Some(link.connection.rtt());
         let seed = mesh.seed_for(generation.to_string().as_bytes());
         let control_task = Control {
             mesh: mesh.clone(),
             link: link.clone(),
             frames,
-            liveness: Liveness::new(mesh.liveness(), seed, guess, now),
+            liveness: Liveness::new(mesh.liveness(), seed, Some(guess), now),
             replies: replies_out,
             probes: probes_in,
             keeper,
             next_digest: now + control::DIGEST_EVERY,
+            frames_in_row: 0,
+            told: false,
         };
         let packets = PacketLoop::new(mesh.clone(), link.clone(), commands_out, replies_in);
         let streams = scope.child("streams");
@@ -190,14 +200,17 @@ impl Link {
 
     /// Closes the link with a whole reason. Idempotent; wakes everybody who waits on the link.
     pub fn close_with(&self, reason: &CloseReason) {
-        // Only the first close counts, as on the connection.
-        let _ = self.closed_as.set(reason.code);
+        self.ended.store(true, Ordering::Relaxed);
+        // Only the first call counts, there and here.
+        if self.connection.close_reason().is_none() {
+            let _ = self.closed_with.set(reason.code);
+        }
         self.connection.close(reason.code, &reason.encode());
     }
 
-    /// The code with which this end has closed it, if it has.
-    pub fn closed_as(&self) -> Option<CloseCode> {
-        self.closed_as.get().copied()
+    /// The code with which this node closed it, if it was this node.
+    pub(crate) fn closed_with(&self) -> Option<CloseCode> {
+        self.closed_with.get().copied()
     }
 
     /// Whether nothing but the control stream is open on it.
@@ -207,7 +220,12 @@ impl Link {
 
     /// Whether it may carry traffic: neither closed nor known to be down.
     pub fn is_usable(&self) -> bool {
-        self.health() != Health::Down && self.connection.close_reason().is_none()
+        self.health() != Health::Down && !self.has_ended()
+    }
+
+    /// Whether its connection has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Whether another link of the pair took over: nothing new goes on this one.
@@ -220,7 +238,7 @@ impl Link {
         HEALTHS[usize::from(self.health.load(Ordering::Relaxed)) % HEALTHS.len()]
     }
 
-    /// The smoothed round trip of its probes; zero before the first reply.
+    /// The smoothed round trip of its probes; that of the handshake before the first reply.
     pub fn srtt(&self) -> Duration {
         Duration::from_micros(self.srtt_us.load(Ordering::Relaxed))
     }
@@ -235,7 +253,12 @@ impl Link {
     /// # Errors
     /// Why it was dropped, already counted.
     pub fn send_packet(&self, header: PacketHeader, payload: &[u8]) -> Result<(), PacketDrop> {
-        let sent = self.try_send(header, payload);
+        let mut sent = self.try_send(header, payload);
+        if sent == Err(PacketDrop::TooLarge) {
+            // The path may have shrunk between asking for its limit and sending: the limit is asked
+            // for again. Pieces that went out already are dropped at the far end.
+            sent = self.try_send(header, payload);
+        }
         if let Err(dropped) = sent {
             self.mesh.counts.drop_packet(dropped);
         }
@@ -260,7 +283,6 @@ impl Link {
                 .map_err(|error| match error {
                     PushError::Closed(_) | PushError::Unsupported => PacketDrop::LinkClosed,
                     PushError::Full => PacketDrop::QueueFull,
-                    // The path has shrunk since the limit was asked for.
                     PushError::TooLarge { .. } => PacketDrop::TooLarge,
                 })?;
         }
@@ -285,12 +307,12 @@ impl Link {
     /// Packets of `flow` that come over this link go to `sink`.
     ///
     /// `false` if the packet loop has no room for the change; nothing changed then.
-    pub(crate) fn add_flow(&self, direction: Direction, flow: u32, sink: FlowSink) -> bool {
+    pub(crate) fn add_flow(&self, direction: Direction, flow: u32, sink: &Arc<FlowSink>) -> bool {
         self.packets
             .try_send(PacketCommand::Add {
                 direction,
                 flow,
-                sink,
+                sink: Arc::downgrade(sink),
             })
             .is_ok()
     }
@@ -300,7 +322,7 @@ impl Link {
         if direction == Direction::Back {
             self.flow_owners.lock().remove(&flow);
         }
-        // A flow that stays behind in a full queue's table ends with the link.
+        // A full queue loses this; the flow's owner lets go of its sink, which is as good.
         let _ = self
             .packets
             .try_send(PacketCommand::Remove { direction, flow });
@@ -318,9 +340,8 @@ impl Link {
             link: self.clone(),
             answer,
         };
-        // An answer about a flow that is gone, or that its owner has no room for: the flow is
-        // opened again with its next packet.
-        if owner.is_none_or(|owner| owner.try_send(event).is_err()) {
+        // One without an owner has ended. One whose owner has no room is asked about again.
+        if owner.is_some_and(|owner| owner.try_send(event).is_err()) {
             self.mesh.counts.frames_dropped.incr();
         }
     }
@@ -337,6 +358,10 @@ impl Link {
         self.retiring.store(retiring, Ordering::Relaxed);
     }
 
+    fn set_ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
     fn set_declared(&self, declared: ServicesDecl) {
         self.declared.store(Arc::new(declared));
     }
@@ -350,9 +375,12 @@ impl Link {
     }
 
     fn set_srtt(&self, srtt: Duration) {
-        let us = u64::try_from(srtt.as_micros()).unwrap_or(u64::MAX);
-        self.srtt_us.store(us, Ordering::Relaxed);
+        self.srtt_us.store(micros(srtt), Ordering::Relaxed);
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Above all streams that carry traffic, which have the default of 0.

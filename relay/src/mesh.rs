@@ -127,6 +127,12 @@ impl Mesh {
         u64::from_be_bytes(seed)
     }
 
+    /// Milliseconds since the node was started.
+    pub(crate) fn millis(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The wrapping microseconds that packets carry as their send time.
     pub fn micros(&self, now: Instant) -> u32 {
         now.saturating_duration_since(self.started).as_micros() as u32

@@ -248,10 +248,7 @@ async fn start_listen(
                 let Some(socket) = announce(socket, bound) else {
                     return;
                 };
-                let destination = Destination {
-                    service: listen.service,
-                    to: listen.to,
-                };
+                let destination = Destination::new(listen.service, listen.to);
                 let class = listen.class.into();
                 let listen =
                     udp::listen::Listen::new(mesh, socket, destination, class, idle_timeout);
@@ -266,10 +263,7 @@ async fn start_listen(
                 let Some(listener) = announce(socket, bound) else {
                     return;
                 };
-                let destination = Destination {
-                    service: listen.service,
-                    to: listen.to,
-                };
+                let destination = Destination::new(listen.service, listen.to);
                 let destination = Arc::new(destination);
                 let listen = tcp::listen::Listen {
                     mesh,

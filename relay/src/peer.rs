@@ -123,11 +123,10 @@ impl PeerTask {
     ) -> (Self, Arc<Peer>) {
         let (inbox_in, inbox) = mpsc::channel(INBOX);
         let now = clock::now();
-        let up_ms = now.saturating_duration_since(mesh.started).as_millis();
         let config = KeeperConfig {
             role: Role::of(mesh.id.key(), id.key()),
             seed: mesh.seed_for(id.uri().as_bytes()),
-            epoch_floor: u64::try_from(up_ms).unwrap_or(u64::MAX) + 1,
+            epoch_floor: mesh.millis(now) + 1,
             backoff_max: mesh.config.shared().backoff_max,
             backoff_reset: mesh.config.shared().backoff_reset,
         };
@@ -317,7 +316,7 @@ impl PeerTask {
             LinkEvent::Promoted(epoch) => self.keeper.handle_promoted(now, link, epoch),
             LinkEvent::Silent => self.keeper.handle_silent(now, link),
             LinkEvent::Closed(closed) => {
-                // The echo of a close that the keeper has ordered: it is counted and forgotten.
+                // One that the keeper has closed is counted, and its end is no news.
                 let Some(served) = self.links.get(&link) else {
                     return;
                 };
@@ -347,7 +346,9 @@ impl PeerTask {
                 }
                 CloseCause::Peer(*code)
             }
-            Closed::Here => link.closed_as().map_or(CloseCause::Lost, CloseCause::Local),
+            Closed::Here => link
+                .closed_with()
+                .map_or(CloseCause::Lost, CloseCause::Local),
             _ => CloseCause::Lost,
         }
     }

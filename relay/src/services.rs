@@ -13,6 +13,7 @@ use crate::{
     identity::Pattern,
     link::Link,
     links::{ConnectError, Links},
+    seldom::Seldom,
     wire::{Class, ServiceDecl, ServiceKind, ServicesDecl},
 };
 
@@ -27,6 +28,8 @@ pub struct Service {
     pub patience: Duration,
     /// Who may use it; nobody if empty.
     pub allow: Vec<Pattern>,
+    /// Paces what is said in the log about the endpoint.
+    pub(crate) complaints: Arc<Seldom>,
 }
 
 /// The services that this node exposes, by name.
@@ -48,6 +51,7 @@ impl Exposed {
                 address: service.address.clone(),
                 patience,
                 allow: service.allow.clone(),
+                complaints: Arc::default(),
             };
             (service.name.clone(), exposed)
         });
@@ -108,12 +112,14 @@ impl Service {
 }
 
 /// Where a listen's traffic goes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Destination {
     /// The service's name there.
     pub service: String,
     /// Which nodes are meant.
     pub to: Target,
+    /// Paces what is said in the log about it.
+    pub(crate) complaints: Seldom,
 }
 
 impl From<config::Class> for Class {
@@ -127,6 +133,15 @@ impl From<config::Class> for Class {
 }
 
 impl Destination {
+    /// `service` at `to`.
+    pub fn new(service: String, to: Target) -> Self {
+        Self {
+            service,
+            to,
+            complaints: Seldom::default(),
+        }
+    }
+
     /// A usable link towards the service, if there is one now.
     pub fn link_now(&self, links: &Links, kind: ServiceKind) -> Option<Arc<Link>> {
         match &self.to {

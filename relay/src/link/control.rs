@@ -6,7 +6,7 @@ use std::{
 };
 
 use router::liveness::{Liveness, Loop, Output};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout_at};
 
 use super::{
     Link,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock,
     code::CloseCode,
-    deadline::ReadError,
+    deadline::{Closed, ReadError},
     mesh::Mesh,
     peer::{LinkEvent, PeerEvent},
     tasks::{Task, Wait},
@@ -36,6 +36,10 @@ pub(super) struct Control {
     /// The keeper of the peer.
     pub(super) keeper: mpsc::Sender<PeerEvent>,
     pub(super) next_digest: Instant,
+    /// Frames handled since the timer was last looked at.
+    pub(super) frames_in_row: usize,
+    /// Whether the keeper knows that the link has ended.
+    pub(super) told: bool,
 }
 
 enum Wake {
@@ -62,9 +66,17 @@ impl Control {
                     self.handle_timeout(now);
                     Ok(())
                 }
-                Wake::Frame(frame) => self.handle_read(now, frame).await,
+                Wake::Frame(frame) => {
+                    self.frames_in_row += 1;
+                    // Frames go before the timer, since replies are among them. A peer that floods
+                    // this node with them is judged all the same.
+                    if self.frames_in_row >= FRAMES_IN_ROW {
+                        self.handle_timeout(now);
+                    }
+                    self.handle_read(now, frame).await
+                }
             };
-            self.perform_outputs().await;
+            self.perform_outputs(now).await;
             match ended {
                 Ok(()) => {}
                 Err(Ended::Stopping | Ended::Lost) => break,
@@ -74,15 +86,14 @@ impl Control {
                 }
             }
         }
-        // Ours if it was closed here: then it is known at once.
+        // Its owner closes the link before or right after it stops this task; until then the stream
+        // is held, since letting go of it would tell the peer something else.
         task.waits(Wait::Close);
-        let cause = tokio::select! {
-            biased;
-            cause = self.link.connection.closed() => Some(cause),
-            () = task.stopping() => None,
-        };
-        if let Some(cause) = cause {
+        let by = clock::now() + CLOSED_WITHIN;
+        if let Ok(cause) = timeout_at(by.into(), self.link.connection.closed()).await {
+            self.link.set_ended();
             self.tell(LinkEvent::Closed(cause)).await;
+            self.told = true;
         }
     }
 
@@ -100,6 +111,7 @@ impl Control {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.frames_in_row = 0;
         self.liveness.handle_timeout(now);
         if now >= self.next_digest {
             self.next_digest = now + DIGEST_EVERY;
@@ -121,7 +133,7 @@ impl Control {
                 Err(Ended::Misbehaved(error.to_string()))
             }
             Err(ReadFrameError::Read(ReadError::Closed(_))) => Err(Ended::Lost),
-            // A link without a control stream would stay, unprobed.
+            // The connection is there, its control stream is not: nothing would judge the link.
             Err(error @ (ReadFrameError::Ended | ReadFrameError::Read(_))) => {
                 Err(Ended::Misbehaved(error.to_string()))
             }
@@ -190,14 +202,14 @@ impl Control {
         ));
     }
 
-    async fn perform_outputs(&mut self) {
+    async fn perform_outputs(&mut self, now: Instant) {
         while let Some(output) = self.liveness.poll_output() {
             match output {
                 Output::SendProbe {
                     r#loop: Loop::Packet,
                     id,
                 } => {
-                    let sent_us = self.mesh.micros(clock::now());
+                    let sent_us = self.mesh.micros(now);
                     self.link
                         .send_probe(&Datagram::Probe(Probe { id, sent_us }));
                 }
@@ -225,6 +237,24 @@ impl Control {
     }
 }
 
+impl Drop for Control {
+    /// A task that ends in another way, by a panic of its own, leaves no link behind that nobody
+    /// judges.
+    fn drop(&mut self) {
+        if !self.told {
+            let code = match std::thread::panicking() {
+                true => CloseCode::Overloaded,
+                false => CloseCode::Shutdown,
+            };
+            self.link.close(code, "the control task has ended");
+            let event = LinkEvent::Closed(Closed::Here);
+            let event = PeerEvent::Link(self.link.generation, event);
+            // A keeper without room for it, or that has ended, finds the link closed.
+            let _ = self.keeper.try_send(event);
+        }
+    }
+}
+
 /// Why the control task is through with the link.
 enum Ended {
     Lost,
@@ -234,3 +264,7 @@ enum Ended {
 
 /// A declaration that was lost is noticed within this time.
 pub(super) const DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// As many as one read brings at most.
+const FRAMES_IN_ROW: usize = 64;
+/// A link whose control task has ended is closed in the same moment.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);

@@ -1,25 +1,32 @@
 //! The packet loop: what comes as datagrams, to local sockets or back as probe replies.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
-use super::Link;
+use super::{Link, sinks::Sinks, unknown::UnknownFlows};
 use crate::{
     clock,
+    code::FlowCode,
     counts::PacketDrop,
     deadline::Closed,
     env::LocalUdp,
     mesh::Mesh,
     tasks::{Task, Wait},
     udp::Activity,
-    wire::{Datagram, Direction, PacketHeader, Reassembler, ReassemblyLimits},
+    wire::{Datagram, Direction, Frame, PacketHeader, Reassembler, ReassemblyLimits},
 };
 
-/// Where the packets of a flow go on this node.
-#[derive(Debug, Clone)]
+/// Where the packets of a flow go on this node. Belongs to whoever opened the flow: links only
+/// refer to it.
+#[derive(Debug)]
 pub(crate) struct FlowSink {
     /// Sends them to the local program.
     pub(crate) socket: Arc<dyn LocalUdp>,
@@ -35,7 +42,7 @@ pub(super) enum PacketCommand {
     Add {
         direction: Direction,
         flow: u32,
-        sink: FlowSink,
+        sink: Weak<FlowSink>,
     },
     Remove {
         direction: Direction,
@@ -50,10 +57,11 @@ pub(super) struct PacketLoop {
     commands: mpsc::Receiver<PacketCommand>,
     replies: mpsc::Sender<u64>,
     /// Flows that the peer has opened: its packets go to services.
-    forward: BTreeMap<u32, FlowSink>,
+    forward: Sinks<FlowSink>,
     /// Flows that this node has opened: packets back go to clients of listens.
-    back: BTreeMap<u32, FlowSink>,
+    back: Sinks<FlowSink>,
     pieces: Reassembler,
+    unknown: UnknownFlows,
 }
 
 enum Wake {
@@ -70,7 +78,7 @@ impl PacketLoop {
         replies: mpsc::Sender<u64>,
     ) -> Self {
         let pieces = Reassembler::new(PIECES);
-        let (forward, back) = (BTreeMap::new(), BTreeMap::new());
+        let (forward, back) = (Sinks::new(), Sinks::new());
         Self {
             mesh,
             link,
@@ -79,6 +87,7 @@ impl PacketLoop {
             forward,
             back,
             pieces,
+            unknown: UnknownFlows::default(),
         }
     }
 
@@ -126,7 +135,7 @@ impl PacketLoop {
                 self.table(direction).insert(flow, sink);
             }
             PacketCommand::Remove { direction, flow } => {
-                self.table(direction).remove(&flow);
+                self.table(direction).remove(flow);
             }
         }
     }
@@ -155,8 +164,8 @@ impl PacketLoop {
             return self.mesh.counts.drop_packet(PacketDrop::NotOfLink);
         }
         let flow = header.flow.number;
-        let Some(sink) = self.table(header.direction).get(&flow).cloned() else {
-            return self.mesh.counts.drop_packet(PacketDrop::UnknownFlow);
+        let Some(sink) = self.table(header.direction).get(flow) else {
+            return self.handle_unknown(now, header.direction, flow);
         };
         let Some(fragment) = header.fragment else {
             return self.deliver(now, &sink, payload);
@@ -168,6 +177,18 @@ impl PacketLoop {
             Ok(Some(whole)) => self.deliver(now, &sink, &whole),
             Ok(None) => {}
             Err(error) => self.mesh.counts.pieces_refused.incr(error.reason()),
+        }
+    }
+
+    /// A flow that was lost here would stay dead until it is idle, if its opener were not told.
+    fn handle_unknown(&mut self, now: Instant, direction: Direction, flow: u32) {
+        self.mesh.counts.drop_packet(PacketDrop::UnknownFlow);
+        if direction == Direction::Forward && self.unknown.handle_packet(now, flow) {
+            self.link.send_frame(Frame::CloseFlow {
+                flow,
+                direction: Direction::Back,
+                code: FlowCode::UnknownFlow,
+            });
         }
     }
 
@@ -192,7 +213,7 @@ impl PacketLoop {
         }
     }
 
-    fn table(&mut self, direction: Direction) -> &mut BTreeMap<u32, FlowSink> {
+    fn table(&mut self, direction: Direction) -> &mut Sinks<FlowSink> {
         match direction {
             Direction::Forward => &mut self.forward,
             Direction::Back => &mut self.back,

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout_at};
 
 use super::{Link, frames::encoded};
 use crate::{
     clock,
-    code::{CloseCode, StreamCode},
+    code::CloseCode,
     deadline::Sender,
     tasks::{Task, Wait},
     wire::Frame,
@@ -25,7 +25,7 @@ pub(super) async fn run(
         task.waits(Wait::Message);
         let frame = tokio::select! {
             biased;
-            () = task.stopping() => return control.reset(StreamCode::Shutdown),
+            () = task.stopping() => break,
             frame = frames.recv() => frame,
         };
         let Some(frame) = frame else { return };
@@ -44,7 +44,16 @@ pub(super) async fn run(
             return;
         }
     }
+    // The link is closed by now or at once. Letting go of the stream before would make the peer
+    // read a reset where it should read why the link was closed.
+    task.waits(Wait::Close);
+    let _ = timeout_at(
+        (clock::now() + CLOSED_WITHIN).into(),
+        link.connection.closed(),
+    )
+    .await;
 }
 
 /// As long as a link without replies is kept.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);

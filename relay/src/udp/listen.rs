@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Activity, FlowAnswer, FlowEvent,
-    flow_table::{Ended, FlowDrop, FlowLimits, FlowTable, Verdict},
+    flow_table::{Ended, Fit, FlowDrop, FlowLimits, FlowTable, Verdict},
 };
 use crate::{
     clock,
@@ -38,9 +38,11 @@ pub(crate) struct Listen {
     class: Class,
     idle: Duration,
     table: FlowTable<Arc<Link>>,
-    activity: BTreeMap<u32, Arc<Activity>>,
+    sinks: BTreeMap<u32, Arc<FlowSink>>,
     events: mpsc::Receiver<FlowEvent>,
     events_in: mpsc::Sender<FlowEvent>,
+    /// The local socket failed a moment ago; until then it is not asked again.
+    deaf_until: Option<Instant>,
 }
 
 enum Wake {
@@ -70,20 +72,21 @@ impl Listen {
             class,
             idle,
             table: FlowTable::new(limits),
-            activity: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+            deaf_until: None,
             events,
             events_in,
         }
     }
 
-    /// Runs until the owner's end; then tells the far ends that its flows are over.
+    /// Runs until the owner's end. The far ends are not told: the links end too.
     pub(crate) async fn run(mut self, task: Task) {
         let mut buffer = vec![0; MAX_PACKET_BYTES + 1];
         loop {
             let wake = self.next_wake(&mut buffer, &task).await;
             let now = clock::now();
             match wake {
-                Wake::Stop => break,
+                Wake::Stop => return,
                 Wake::Event(event) => self.handle_event(now, &event),
                 Wake::Timer => self.handle_timeout(now),
                 Wake::Packet(received) => {
@@ -92,24 +95,28 @@ impl Listen {
                 }
             }
         }
-        let ended = self.table.end_all();
-        self.close_flows(ended);
     }
 
     async fn next_wake(&mut self, buffer: &mut [u8], task: &Task) -> Wake {
         task.waits(Wait::LocalRead);
+        let timer = [self.table.poll_timeout(), self.deaf_until];
         tokio::select! {
             biased;
             () = task.stopping() => Wake::Stop,
             Some(event) = self.events.recv() => Wake::Event(event),
-            () = clock::sleep_until(self.table.poll_timeout()) => Wake::Timer,
-            received = receive(&*self.socket, buffer) => Wake::Packet(received),
+            () = clock::sleep_until(timer.into_iter().flatten().min()) => Wake::Timer,
+            received = receive(&*self.socket, buffer), if self.deaf_until.is_none() => {
+                Wake::Packet(received)
+            }
         }
     }
 
     /// Takes what has come together with the first packet, so that one wake-up serves a burst.
     fn drain(&mut self, now: Instant, buffer: &mut [u8]) {
         for _ in 1..BURST {
+            if self.deaf_until.is_some() {
+                return;
+            }
             match receive(&*self.socket, buffer).now_or_never() {
                 Some(received) => self.handle_received(now, received, buffer),
                 None => return,
@@ -127,8 +134,10 @@ impl Listen {
             Ok(received) => received,
             // A client that closed its port; the kernel reports it on the next call.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return,
+            // It may fail at every call from now on, which must not become a busy loop.
             Err(error) => {
-                tracing::warn!(%error, service = %self.destination.service, "local UDP socket");
+                self.complain(now, "local UDP socket", &error);
+                self.deaf_until = Some(now + DEAF_FOR);
                 return;
             }
         };
@@ -138,10 +147,9 @@ impl Listen {
         }
         let payload = &buffer[..length];
         let mesh = &self.mesh;
-        let usable = |link: &Arc<Link>| link.is_usable() && !link.is_retiring();
         match self
             .table
-            .handle_packet(now, client, payload, usable, || mesh.next_flow())
+            .handle_packet(now, client, payload, fit, || mesh.next_flow())
         {
             Verdict::Send {
                 flow,
@@ -156,23 +164,21 @@ impl Listen {
         }
     }
 
-    /// Opens the flow on a link, if there is one; else its next packet asks again.
+    /// Opens the flow on a link, if there is one; else it is asked for again.
     fn open(&mut self, now: Instant, flow: u32, client: SocketAddr) {
-        let Some(link) = self
+        let link = self
             .destination
-            .link_now(&self.mesh.links, ServiceKind::Udp)
-        else {
+            .link_now(&self.mesh.links, ServiceKind::Udp);
+        let Some(link) = link.filter(|link| fit(link) == Fit::Good) else {
             return;
         };
-        let activity = self
-            .activity
-            .entry(flow)
-            .or_insert_with(|| Arc::new(Activity::new(now)));
-        let sink = FlowSink {
-            socket: self.socket.clone(),
-            to: client,
-            activity: activity.clone(),
-        };
+        let sink = self.sinks.entry(flow).or_insert_with(|| {
+            Arc::new(FlowSink {
+                socket: self.socket.clone(),
+                to: client,
+                activity: Arc::new(Activity::new(now)),
+            })
+        });
         if !link.add_flow(Direction::Back, flow, sink) {
             return;
         }
@@ -184,7 +190,7 @@ impl Listen {
             class: self.class,
             idle_timeout: self.idle,
         }));
-        self.table.handle_opening(flow, link);
+        self.table.handle_opening(now, flow, link);
     }
 
     fn handle_event(&mut self, now: Instant, event: &FlowEvent) {
@@ -197,11 +203,12 @@ impl Listen {
             }
             FlowAnswer::Closed => self.table.handle_closed(now, *flow, link, Arc::ptr_eq),
             FlowAnswer::Refused(code) => {
-                tracing::warn!(
-                    peer = %link.peer, service = %self.destination.service, %code,
-                    "flow refused"
+                self.complain(
+                    now,
+                    "flow refused",
+                    &format_args!("{code} by {}", link.peer),
                 );
-                for _ in 0..self.table.handle_refused(now, *flow) {
+                for _ in 0..self.table.handle_refused(now, *flow, link, Arc::ptr_eq) {
                     self.mesh.counts.drop_packet(PacketDrop::FlowRefused);
                 }
                 link.remove_flow(Direction::Back, *flow);
@@ -210,24 +217,15 @@ impl Listen {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let activity = &self.activity;
-        let ended = self
-            .table
-            .handle_timeout(now, |flow| Some(activity.get(&flow)?.last()));
-        self.close_flows(ended);
-    }
-
-    fn close_flows(&mut self, ended: Vec<Ended<Arc<Link>>>) {
-        for Ended {
-            flow,
-            link,
-            dropped,
-        } in ended
-        {
-            self.activity.remove(&flow);
-            for _ in 0..dropped {
-                self.mesh.counts.drop_packet(PacketDrop::NotOpened);
-            }
+        self.deaf_until = self.deaf_until.filter(|until| now < *until);
+        let sinks = &self.sinks;
+        let last_reply = |flow| Some(sinks.get(&flow)?.activity.last());
+        let due = self.table.handle_timeout(now, last_reply, fit);
+        for _ in 0..due.dropped {
+            self.mesh.counts.drop_packet(PacketDrop::NotOpened);
+        }
+        for Ended { flow, link } in due.ended {
+            self.sinks.remove(&flow);
             if let Some(link) = link {
                 link.remove_flow(Direction::Back, flow);
                 let (direction, code) = (Direction::Forward, FlowCode::Idle);
@@ -237,6 +235,23 @@ impl Listen {
                     code,
                 });
             }
+        }
+        for (flow, client) in due.to_open {
+            self.open(now, flow, client);
+        }
+    }
+
+    /// Warns of a condition that may repeat with every packet.
+    fn complain(&self, now: Instant, what: &str, why: &dyn std::fmt::Display) {
+        let Destination {
+            service,
+            complaints,
+            ..
+        } = &self.destination;
+        if complaints.is_due(self.mesh.millis(now)) {
+            tracing::warn!(service, %why, "{what}");
+        } else {
+            tracing::debug!(service, %why, "{what}");
         }
     }
 
@@ -257,6 +272,14 @@ impl Listen {
         };
         // A drop is counted by its reason; a local program learns of loss as on any network.
         let _ = link.send_packet(header, payload);
+    }
+}
+
+fn fit(link: &Arc<Link>) -> Fit {
+    match (link.is_usable(), link.is_retiring()) {
+        (true, false) => Fit::Good,
+        (true, true) => Fit::Leaving,
+        (false, _) => Fit::Gone,
     }
 }
 
@@ -282,3 +305,4 @@ impl From<FlowDrop> for PacketDrop {
 const BURST: usize = 64;
 /// One answer for each flow that is being opened; more than this at once open again.
 const EVENTS_QUEUED: usize = 1_024;
+const DEAF_FOR: Duration = Duration::from_millis(100);

@@ -12,15 +12,17 @@ use std::{
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tracing::{debug, warn};
 
 use super::{Activity, listen::receive};
 use crate::{
     clock,
-    code::RefuseCode,
+    code::{FlowCode, RefuseCode},
     counts::PacketDrop,
     env::LocalUdp,
     link::{FlowSink, Link},
     mesh::Mesh,
+    services::Service,
     tasks::{Task, Wait},
     wire::{
         Class, Direction, FlowId, Frame, OpenFlow, PacketHeader, RemainingHops, ServiceKind,
@@ -30,6 +32,9 @@ use crate::{
 
 /// The flows that end on this node. A flow outlives the link it was opened on: opened again on
 /// another, it keeps its socket, and the service sees the same client.
+///
+/// Whoever sends to a flow holds the lock, and so does the flow when it looks for the last time
+/// and takes itself off: what is sent is read.
 #[derive(Debug, Default)]
 pub(crate) struct EgressFlows {
     flows: Mutex<BTreeMap<FlowId, mpsc::Sender<Command>>>,
@@ -59,10 +64,11 @@ pub(crate) fn open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) {
 
 /// The ingress is through with a flow that it had opened on `link`.
 pub(crate) fn close(mesh: &Mesh, link: &Link, flow: u32) {
-    let commands = mesh.egress.flows.lock().get(&id_of(link, flow)).cloned();
+    let flows = mesh.egress.flows.lock();
     // One that has no room for this expires by itself.
-    let _ = commands.map(|commands| commands.try_send(Command::Close));
-    link.remove_flow(Direction::Forward, flow);
+    let _ = flows
+        .get(&id_of(link, flow))
+        .map(|commands| commands.try_send(Command::Close));
 }
 
 fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), RefuseCode> {
@@ -73,17 +79,18 @@ fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), R
         .exposed
         .find(&open.service, ServiceKind::Udp, &link.peer)?;
     let id = id_of(link, open.flow);
-    let mut flows = mesh.egress.flows.lock();
-    if let Some(commands) = flows.get(&id)
-        && !commands.is_closed()
-    {
-        let again = commands.try_send(Command::Open(link.clone()));
-        return again.map_err(|_| RefuseCode::Overloaded);
-    }
-    if flows.len() >= mesh.config.limits().udp_flows {
-        return Err(RefuseCode::Overloaded);
-    }
     let (commands_in, commands) = mpsc::channel(COMMANDS_QUEUED);
+    {
+        let mut flows = mesh.egress.flows.lock();
+        if let Some(commands) = flows.get(&id) {
+            let again = commands.try_send(Command::Open(link.clone()));
+            return again.map_err(|_| RefuseCode::Overloaded);
+        }
+        if flows.len() >= mesh.config.limits().udp_flows {
+            return Err(RefuseCode::Overloaded);
+        }
+        flows.insert(id, commands_in);
+    }
     let flow = EgressFlow {
         mesh: mesh.clone(),
         id,
@@ -92,14 +99,14 @@ fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), R
         link: link.clone(),
         service: None,
         commands,
+        listed: true,
     };
-    let address = service.address.clone();
+    let service = service.clone();
+    // A flow whose task is refused takes itself off the list as it is dropped.
     let spawned = mesh
         .flows_scope
-        .spawn("udp service", |task| flow.run(address, task));
-    spawned.map_err(|_| RefuseCode::Overloaded)?;
-    flows.insert(id, commands_in);
-    Ok(())
+        .spawn("udp service", |task| flow.run(service, task));
+    spawned.map(|_| ()).map_err(|_| RefuseCode::Overloaded)
 }
 
 fn id_of(link: &Link, flow: u32) -> FlowId {
@@ -130,6 +137,8 @@ struct EgressFlow {
     /// Where the service is, once that is known.
     service: Option<SocketAddr>,
     commands: mpsc::Receiver<Command>,
+    /// Whether it is on the list of the node's flows.
+    listed: bool,
 }
 
 enum Wake {
@@ -139,48 +148,55 @@ enum Wake {
 }
 
 impl EgressFlow {
-    async fn run(mut self, address: crate::config::HostPort, task: Task) {
-        let end = Registered {
-            mesh: self.mesh.clone(),
-            id: self.id,
-        };
+    async fn run(mut self, service: Service, task: Task) {
         task.waits(Wait::Resolve);
         let by = clock::now() + RESOLVE_WITHIN;
-        let socket = match self.mesh.resolve_one(&address, by).await {
-            Ok(service) => bind_towards(&self.mesh, service).map(|socket| (socket, service)),
-            Err(error) => Err(error),
+        let address = tokio::select! {
+            biased;
+            () = task.stopping() => return,
+            address = self.mesh.resolve_one(&service.address, by) => address,
         };
-        match socket {
-            Ok((socket, service)) => self.carry(&*socket, socket.clone(), service, &task).await,
+        let socket = address.and_then(|address| Ok((bind_towards(&self.mesh, address)?, address)));
+        let code = match socket {
+            Ok((socket, address)) => self.carry(socket, address, &task).await,
             Err(error) => {
-                tracing::warn!(%error, service = %address, "cannot reach a UDP service");
+                let (service, address) = (&service, &service.address);
+                if service.complaints.is_due(self.mesh.millis(clock::now())) {
+                    warn!(%error, %address, "cannot reach a UDP service");
+                } else {
+                    debug!(%error, %address, "cannot reach a UDP service");
+                }
                 refuse(
                     &self.mesh,
                     &self.link,
                     self.id.number,
                     RefuseCode::LocalRefused,
                 );
+                RefuseCode::LocalRefused
             }
+        };
+        // Those who opened it again meanwhile wait for an answer.
+        while let Some(link) = self.leave() {
+            refuse(&self.mesh, &link, self.id.number, code);
         }
-        drop(end);
     }
 
+    /// Carries packets until the flow is over: why one who opens it now is refused.
     async fn carry(
         &mut self,
-        socket: &dyn LocalUdp,
-        shared: Arc<dyn LocalUdp>,
+        socket: Arc<dyn LocalUdp>,
         service: SocketAddr,
         task: &Task,
-    ) {
+    ) -> RefuseCode {
         let activity = Arc::new(Activity::new(clock::now()));
         self.service = Some(service);
-        let sink = FlowSink {
-            socket: shared,
+        let sink = Arc::new(FlowSink {
+            socket: socket.clone(),
             to: service,
             activity: activity.clone(),
-        };
-        if !self.accept(sink.clone()) {
-            return;
+        });
+        if !self.accept(&sink) {
+            return RefuseCode::Overloaded;
         }
         let mut buffer = vec![0; MAX_PACKET_BYTES + 1];
         let mut sequence = 0;
@@ -189,40 +205,80 @@ impl EgressFlow {
             let expires = activity.last() + self.idle;
             let wake = tokio::select! {
                 biased;
-                () = task.stopping() => return,
+                () = task.stopping() => return RefuseCode::Shutdown,
                 command = self.commands.recv() => Wake::Command(command),
-                received = receive(socket, &mut buffer) => Wake::Packet(received),
+                received = receive(&*socket, &mut buffer) => Wake::Packet(received),
                 () = clock::sleep_until(Some(expires)) => Wake::Timer,
             };
             let now = clock::now();
-            match wake {
-                Wake::Command(Some(Command::Open(link))) => {
-                    self.link.remove_flow(Direction::Forward, self.id.number);
-                    self.link = link;
-                    if !self.accept(sink.clone()) {
-                        return;
-                    }
-                }
-                Wake::Command(Some(Command::Close) | None) => return,
+            let reopened = match wake {
+                Wake::Command(Some(Command::Open(link))) => Some(link),
+                Wake::Command(Some(Command::Close) | None) => match self.leave() {
+                    None => return RefuseCode::Overloaded,
+                    again => again,
+                },
                 // The activity has moved on since the timer was armed, or the flow is over.
-                Wake::Timer if activity.last() + self.idle > now => {}
-                Wake::Timer => return,
+                Wake::Timer if activity.last() + self.idle > now => None,
+                Wake::Timer => match self.leave() {
+                    None => return RefuseCode::Overloaded,
+                    again => again,
+                },
                 Wake::Packet(mut received) => {
-                    activity.touch(now);
                     for _ in 0..BURST {
-                        self.send_back(now, received, &mut sequence, &buffer);
-                        match receive(socket, &mut buffer).now_or_never() {
+                        match self.send_back(now, received, &mut sequence, &buffer) {
+                            Ok(()) => activity.touch(now),
+                            // A service that talks to an ingress that is gone keeps nothing alive.
+                            Err(SendBack::NotSent) => {}
+                            Err(SendBack::SocketFailed) => {
+                                self.say_closed(FlowCode::LocalFailed);
+                                return RefuseCode::LocalRefused;
+                            }
+                        }
+                        match receive(&*socket, &mut buffer).now_or_never() {
                             Some(next) => received = next,
                             None => break,
                         }
                     }
+                    None
                 }
+            };
+            if let Some(link) = reopened {
+                // Packets that are still under way on the old link find the flow there too.
+                self.link = link;
+                if !self.accept(&sink) {
+                    return RefuseCode::Overloaded;
+                }
+                activity.touch(now);
             }
         }
     }
 
+    /// Takes the flow off the list, unless it was opened again: then on this link.
+    fn leave(&mut self) -> Option<Arc<Link>> {
+        let mesh = self.mesh.clone();
+        let mut flows = mesh.egress.flows.lock();
+        let mut again = None;
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Open(link) = command {
+                again = Some(link);
+            }
+        }
+        if again.is_none() && std::mem::take(&mut self.listed) {
+            flows.remove(&self.id);
+        }
+        again
+    }
+
+    fn say_closed(&self, code: FlowCode) {
+        self.link.send_frame(Frame::CloseFlow {
+            flow: self.id.number,
+            direction: Direction::Back,
+            code,
+        });
+    }
+
     /// Puts the flow on its link, then says so: its packets find it from the first on.
-    fn accept(&self, sink: FlowSink) -> bool {
+    fn accept(&self, sink: &Arc<FlowSink>) -> bool {
         let flow = self.id.number;
         if !self.link.add_flow(Direction::Forward, flow, sink) {
             refuse(&self.mesh, &self.link, flow, RefuseCode::Overloaded);
@@ -239,20 +295,28 @@ impl EgressFlow {
         received: io::Result<(usize, SocketAddr)>,
         sequence: &mut u64,
         buffer: &[u8],
-    ) {
+    ) -> Result<(), SendBack> {
+        let not_sent = |why| {
+            self.mesh.counts.drop_packet(why);
+            Err(SendBack::NotSent)
+        };
         let length = match received {
             Ok((length, from)) if Some(from) == self.service => length,
             // The socket is open to all of its network, the flow is not.
-            Ok(_) => return self.mesh.counts.drop_packet(PacketDrop::NotFromService),
+            Ok(_) => return not_sent(PacketDrop::NotFromService),
             // Nobody is bound where the service should be: packets to it are lost, as on any host.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return self.mesh.counts.drop_packet(PacketDrop::LocalRefused);
+                return not_sent(PacketDrop::LocalRefused);
             }
-            Err(_) => return self.mesh.counts.drop_packet(PacketDrop::LocalError),
+            Err(error) => {
+                debug!(%error, peer = %self.link.peer, "socket of a UDP flow");
+                self.mesh.counts.drop_packet(PacketDrop::LocalError);
+                return Err(SendBack::SocketFailed);
+            }
         };
         self.mesh.counts.packets_taken.incr();
         if length > MAX_PACKET_BYTES {
-            return self.mesh.counts.drop_packet(PacketDrop::TooLarge);
+            return not_sent(PacketDrop::TooLarge);
         }
         let header = PacketHeader {
             direction: Direction::Back,
@@ -266,25 +330,26 @@ impl EgressFlow {
         };
         *sequence += 1;
         // A drop is counted by its reason.
-        let _ = self.link.send_packet(header, &buffer[..length]);
+        match self.link.send_packet(header, &buffer[..length]) {
+            Err(PacketDrop::LinkClosed) => Err(SendBack::NotSent),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
+}
+
+/// Why a packet of the service went nowhere.
+enum SendBack {
+    NotSent,
+    SocketFailed,
 }
 
 impl Drop for EgressFlow {
+    /// However its task ends, it is on no list and on no link.
     fn drop(&mut self) {
+        if self.listed {
+            self.mesh.egress.flows.lock().remove(&self.id);
+        }
         self.link.remove_flow(Direction::Forward, self.id.number);
-    }
-}
-
-/// Takes the flow off the list however its task ends.
-struct Registered {
-    mesh: Arc<Mesh>,
-    id: FlowId,
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.mesh.egress.flows.lock().remove(&self.id);
     }
 }
 

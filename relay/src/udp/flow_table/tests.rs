@@ -14,6 +14,7 @@ struct Fixture {
     now: Instant,
     next_flow: u32,
     gone: Vec<Link>,
+    leaving: Vec<Link>,
 }
 
 impl Fixture {
@@ -27,21 +28,33 @@ impl Fixture {
             now: Instant::now(),
             next_flow: 0,
             gone: Vec::new(),
+            leaving: Vec::new(),
         }
     }
 
     fn packet(&mut self, client: u16) -> Verdict<Link> {
-        let (gone, next) = (&self.gone, &mut self.next_flow);
-        self.table.handle_packet(
-            self.now,
-            SocketAddr::from(([127, 0, 0, 1], client)),
-            b"payload",
-            |link| !gone.contains(link),
-            || {
+        let fit = fit(&self.gone, &self.leaving);
+        let next = &mut self.next_flow;
+        let client = address(client);
+        self.table
+            .handle_packet(self.now, client, b"payload", fit, || {
                 *next += 1;
                 *next
-            },
-        )
+            })
+    }
+
+    fn opening(&mut self, flow: u32, link: Link) {
+        self.table.handle_opening(self.now, flow, link);
+    }
+
+    fn refused(&mut self, flow: u32, link: Link) -> usize {
+        self.table
+            .handle_refused(self.now, flow, &link, |a, b| a == b)
+    }
+
+    fn closed(&mut self, flow: u32, link: Link) {
+        self.table
+            .handle_closed(self.now, flow, &link, |a, b| a == b);
     }
 
     fn accepted(&mut self, flow: u32, link: Link) -> Vec<u64> {
@@ -49,18 +62,50 @@ impl Fixture {
         sent.into_iter().map(|(sequence, _)| sequence).collect()
     }
 
-    fn timeout(&mut self, after: Duration) -> Vec<u32> {
+    fn due(&mut self, after: Duration) -> Due<Link> {
         self.now += after;
-        let ended = self.table.handle_timeout(self.now, |_| None);
-        ended.into_iter().map(|ended| ended.flow).collect()
+        let fit = fit(&self.gone, &self.leaving);
+        self.table.handle_timeout(self.now, |_| None, fit)
+    }
+
+    /// The flows that end.
+    fn timeout(&mut self, after: Duration) -> Vec<u32> {
+        let ended = self.due(after).ended.into_iter();
+        ended.map(|ended| ended.flow).collect()
+    }
+
+    /// The flows that are to be opened elsewhere at the next look.
+    fn look(&mut self) -> Vec<u32> {
+        let to_open = self.due(LOOK_EVERY).to_open.into_iter();
+        to_open.map(|(flow, _)| flow).collect()
+    }
+
+    /// The link that a packet goes out on.
+    fn sent_on(&mut self, client: u16) -> Link {
+        match self.packet(client) {
+            Verdict::Send { link, .. } => link,
+            other => panic!("not sent but {other:?}"),
+        }
     }
 
     fn open(client: u16) -> Self {
         let mut t = Self::new();
         assert_eq!(t.packet(client), Verdict::Open { flow: 1 });
-        t.table.handle_opening(1, "a");
+        t.opening(1, "a");
         assert_eq!(t.accepted(1, "a"), [0]);
         t
+    }
+}
+
+fn address(client: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], client))
+}
+
+fn fit<'a>(gone: &'a [Link], leaving: &'a [Link]) -> impl Fn(&Link) -> Fit + 'a {
+    |link| match (gone.contains(link), leaving.contains(link)) {
+        (true, _) => Fit::Gone,
+        (false, true) => Fit::Leaving,
+        (false, false) => Fit::Good,
     }
 }
 
@@ -68,7 +113,7 @@ impl Fixture {
 fn first_packets_are_held_for_the_opening_and_keep_their_order() {
     let mut t = Fixture::new();
     assert_eq!(t.packet(1), Verdict::Open { flow: 1 });
-    t.table.handle_opening(1, "a");
+    t.opening(1, "a");
     assert_eq!(t.packet(1), Verdict::Hold);
     assert_eq!(t.accepted(1, "a"), [0, 1]);
     assert_eq!(
@@ -94,7 +139,7 @@ fn lost_link_opens_the_flow_again_elsewhere_and_sequence_goes_on() {
     let mut t = Fixture::open(1);
     t.gone.push("a");
     assert_eq!(t.packet(1), Verdict::Open { flow: 1 });
-    t.table.handle_opening(1, "b");
+    t.opening(1, "b");
     // A late answer of the link that was left must not send on the new one before it is open.
     assert!(t.accepted(1, "a").is_empty());
     assert_eq!(t.accepted(1, "b"), [1]);
@@ -112,8 +157,8 @@ fn lost_link_opens_the_flow_again_elsewhere_and_sequence_goes_on() {
 fn refused_flow_drops_for_a_while_and_then_tries_again() {
     let mut t = Fixture::new();
     t.packet(1);
-    t.table.handle_opening(1, "a");
-    assert_eq!(t.table.handle_refused(t.now, 1), 1);
+    t.opening(1, "a");
+    assert_eq!(t.refused(1, "a"), 1);
     assert_eq!(t.packet(1), Verdict::Drop(FlowDrop::Refused));
     t.now += REFUSED_FOR;
     assert_eq!(t.packet(1), Verdict::Open { flow: 1 });
@@ -128,7 +173,9 @@ fn idle_flow_ends_at_its_limit_and_not_before() {
         Some(t.now + Duration::from_millis(1))
     );
     assert_eq!(t.timeout(Duration::from_millis(1)), [1]);
-    assert!(t.table.flows.is_empty());
+    // Without flows there is nothing to look at.
+    t.due(LOOK_EVERY);
+    assert_eq!(t.table.poll_timeout(), None);
 }
 
 #[test]
@@ -136,25 +183,128 @@ fn replies_keep_a_flow_alive_as_packets_do() {
     let mut t = Fixture::open(1);
     t.now += LIMITS.idle;
     let reply = t.now - Duration::from_secs(1);
-    assert!(t.table.handle_timeout(t.now, |_| Some(reply)).is_empty());
+    let due = t
+        .table
+        .handle_timeout(t.now, |_| Some(reply), |_| Fit::Good);
+    assert!(due.ended.is_empty());
 }
 
 #[test]
 fn flow_that_is_never_accepted_gives_up_with_what_it_held() {
     let mut t = Fixture::new();
     t.packet(1);
-    t.table.handle_opening(1, "a");
-    t.now += OPEN_WITHIN;
-    let ended = t.table.handle_timeout(t.now, |_| None);
-    assert_eq!(
-        ended,
-        [Ended {
-            flow: 1,
-            link: Some("a"),
-            dropped: 1
-        }]
-    );
-    assert_eq!(t.table.held_bytes, 0);
+    t.opening(1, "a");
+    assert!(t.timeout(OPEN_WITHIN - Duration::from_nanos(1)).is_empty());
+    let due = t.due(Duration::from_nanos(1));
+    let link = Some("a");
+    assert_eq!(due.ended, [Ended { flow: 1, link }]);
+    assert_eq!((due.dropped, t.table.held_bytes), (1, 0));
+}
+
+#[test]
+fn planned_replacement_holds_no_packet() {
+    let mut t = Fixture::open(1);
+    t.leaving.push("a");
+    assert_eq!(t.sent_on(1), "a");
+    assert_eq!(t.look(), [1]);
+    t.opening(1, "b");
+    assert_eq!(t.sent_on(1), "a");
+    // Asked for already.
+    assert!(t.look().is_empty());
+    assert!(t.accepted(1, "b").is_empty());
+    assert_eq!(t.sent_on(1), "b");
+}
+
+#[test]
+fn replacement_that_is_refused_leaves_the_flow_where_it_is_and_is_tried_again_later() {
+    let mut t = Fixture::open(1);
+    t.leaving.push("a");
+    t.look();
+    t.opening(1, "b");
+    assert_eq!(t.refused(1, "b"), 0);
+    assert_eq!(t.sent_on(1), "a");
+    t.now += REFUSED_FOR - LOOK_EVERY - Duration::from_nanos(1);
+    assert!(t.look().is_empty());
+    assert_eq!(t.look(), [1]);
+}
+
+#[test]
+fn flow_whose_link_dies_while_it_moves_waits_for_the_new_one_only() {
+    let mut t = Fixture::open(1);
+    t.leaving.push("a");
+    t.look();
+    t.opening(1, "b");
+    t.gone.push("a");
+    assert_eq!(t.packet(1), Verdict::Hold);
+    assert_eq!(t.accepted(1, "b"), [1]);
+    assert_eq!(t.sent_on(1), "b");
+}
+
+#[test]
+fn flow_of_a_silent_client_moves_when_its_link_dies() {
+    let mut t = Fixture::open(1);
+    assert!(t.look().is_empty());
+    t.gone.push("a");
+    assert_eq!(t.look(), [1]);
+    t.opening(1, "b");
+    assert!(t.look().is_empty());
+    assert!(t.accepted(1, "b").is_empty());
+    assert_eq!(t.sent_on(1), "b");
+}
+
+#[test]
+fn flow_that_was_open_waits_for_a_link_until_it_is_idle() {
+    let mut t = Fixture::open(1);
+    t.gone.push("a");
+    assert_eq!(t.look(), [1]);
+    assert_eq!(t.packet(1), Verdict::Open { flow: 1 });
+    // What is held grows too old, the flow does not.
+    let mut dropped = 0;
+    for _ in 0..100 {
+        let due = t.due(LOOK_EVERY);
+        dropped += due.dropped;
+        assert_eq!((due.ended.len(), due.to_open.len()), (0, 1));
+    }
+    assert_eq!((dropped, t.table.held_bytes), (1, 0));
+    assert_eq!(t.timeout(LIMITS.idle - 100 * LOOK_EVERY), [1]);
+}
+
+#[test]
+fn flow_that_the_far_end_lost_is_opened_again_without_a_packet() {
+    let mut t = Fixture::open(1);
+    t.closed(1, "b");
+    assert_eq!(t.sent_on(1), "a");
+    t.closed(1, "a");
+    let due = t.due(Duration::ZERO);
+    assert_eq!(due.to_open, [(1, address(1))]);
+    t.opening(1, "a");
+    // The opening itself may be lost too.
+    t.closed(1, "a");
+    assert_eq!(t.due(Duration::ZERO).to_open, [(1, address(1))]);
+}
+
+#[test]
+fn many_flows_move_in_paced_lots() {
+    let mut t = Fixture::new();
+    t.table.limits.flows = 1_000;
+    for client in 1..=300 {
+        t.packet(client);
+        t.opening(client.into(), "a");
+        t.accepted(client.into(), "a");
+    }
+    t.gone.push("a");
+    let mut lots = Vec::new();
+    let mut after = LOOK_EVERY;
+    while lots.iter().sum::<usize>() < 300 {
+        let moved = t.due(after).to_open;
+        for (flow, _) in &moved {
+            t.opening(*flow, "b");
+        }
+        lots.push(moved.len());
+        after = t.table.poll_timeout().unwrap() - t.now;
+    }
+    assert_eq!(lots, [MOVES_AT_ONCE, MOVES_AT_ONCE, 44]);
+    assert_eq!(after, LOOK_EVERY);
 }
 
 #[test]
@@ -164,7 +314,7 @@ fn bounds_hold_on_flows_and_on_held_packets() {
         assert!(matches!(t.packet(client), Verdict::Open { .. }));
     }
     assert_eq!(t.packet(4), Verdict::Drop(FlowDrop::TooManyFlows));
-    t.table.handle_opening(1, "a");
+    t.opening(1, "a");
     for _ in 1..MAX_HELD {
         assert_eq!(t.packet(0), Verdict::Hold);
     }
@@ -173,18 +323,23 @@ fn bounds_hold_on_flows_and_on_held_packets() {
 
 proptest! {
     #[test]
-    fn any_order_of_events_keeps_both_maps_and_the_byte_count_true(
-        events in prop::collection::vec((0_u8..6, 0_u16..6, 0_u32..8), 1..200)
+    fn any_order_of_events_keeps_maps_bytes_and_timer_true(
+        events in prop::collection::vec((0_u8..11, 0_u16..6, 0_u32..8), 1..200)
     ) {
         let mut t = Fixture::new();
         for (event, client, flow) in events {
             let link = if flow % 2 == 0 { "a" } else { "b" };
             match event {
                 0 | 1 => { t.packet(client); }
-                2 => t.table.handle_opening(flow, link),
+                2 => t.opening(flow, link),
                 3 => { t.accepted(flow, link); }
-                4 => { t.table.handle_refused(t.now, flow); }
-                _ => { t.timeout(Duration::from_secs(u64::from(client) * 10)); }
+                4 => { t.refused(flow, link); }
+                5 => t.closed(flow, link),
+                6 => t.gone.push(link),
+                7 => t.leaving.push(link),
+                8 => { t.gone.clear(); t.leaving.clear(); }
+                9 => { t.due(Duration::from_millis(u64::from(client) * 100)); }
+                _ => { t.due(Duration::from_secs(u64::from(client) * 10)); }
             }
             let held: usize = t.table.flows.values().map(|flow| match &flow.phase {
                 Phase::Opening { held, .. } => held.iter().map(Bytes::len).sum(),
@@ -193,6 +348,12 @@ proptest! {
             prop_assert_eq!(t.table.held_bytes, held);
             prop_assert_eq!(t.table.by_client.len(), t.table.flows.len());
             prop_assert!(t.table.flows.len() <= LIMITS.flows);
+            // The timer may be early, never late.
+            let first_end = t.table.flows.values().map(|flow| flow.ends_at(LIMITS.idle)).min();
+            if let Some(end) = first_end {
+                prop_assert!(t.table.next_end.is_some_and(|at| at <= end));
+                prop_assert!(t.table.next_look.is_some());
+            }
         }
     }
 }
