@@ -15,10 +15,16 @@ mod faults;
 mod fleet;
 #[path = "sim/links.rs"]
 mod links;
+#[path = "sim/load.rs"]
+mod load;
 #[path = "sim/misbehaviour.rs"]
 mod misbehaviour;
 #[path = "sim/raw.rs"]
 mod raw;
+#[path = "sim/replay.rs"]
+mod replay;
+#[path = "sim/services.rs"]
+mod services;
 #[path = "sim/strangers.rs"]
 mod strangers;
 #[path = "sim/traffic.rs"]
