@@ -96,6 +96,14 @@ struct Next<L> {
 pub(crate) enum Verdict<L> {
     /// It is dropped, for this reason.
     Drop(FlowDrop),
+    /// It is dropped, for this reason, but its flow is to be opened all the same, as with
+    /// [`Verdict::Open`]: what is held waits for that.
+    DropAndOpen {
+        /// The flow.
+        flow: u32,
+        /// Why the packet is dropped.
+        why: FlowDrop,
+    },
     /// It is held until its flow is open.
     Hold,
     /// It is held, and its flow must be opened: call [`FlowTable::handle_opening`] with the link.
@@ -473,10 +481,10 @@ impl<L: Clone> FlowTable<L> {
         self.hold_and_open(number, payload)
     }
 
-    fn hold_and_open(&mut self, number: u32, payload: &[u8]) -> Verdict<L> {
-        match self.hold(number, payload) {
-            Verdict::Hold => Verdict::Open { flow: number },
-            dropped => dropped,
+    fn hold_and_open(&mut self, flow: u32, payload: &[u8]) -> Verdict<L> {
+        match self.hold(flow, payload) {
+            Verdict::Drop(why) => Verdict::DropAndOpen { flow, why },
+            _ => Verdict::Open { flow },
         }
     }
 

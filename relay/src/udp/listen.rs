@@ -159,6 +159,10 @@ impl Listen {
                 self.send(now, &link, flow, sequence, payload);
             }
             Verdict::Open { flow } => self.open(now, flow, client),
+            Verdict::DropAndOpen { flow, why } => {
+                self.mesh.counts.drop_packet(why.into());
+                self.open(now, flow, client);
+            }
             Verdict::Hold => {}
             Verdict::Drop(why) => self.mesh.counts.drop_packet(why.into()),
         }
