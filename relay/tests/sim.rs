@@ -25,6 +25,8 @@ mod raw;
 mod replay;
 #[path = "sim/services.rs"]
 mod services;
+#[path = "sim/soak.rs"]
+mod soak;
 #[path = "sim/strangers.rs"]
 mod strangers;
 #[path = "sim/traffic.rs"]
