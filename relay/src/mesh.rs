@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use router::liveness::LivenessConfig;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     config::{Config, HostPort, Liveness},
@@ -55,6 +55,8 @@ pub struct Mesh {
     /// Owns the flows that end here, which outlive the links they came on.
     pub(crate) flows_scope: Scope,
     pub(crate) egress: EgressFlows,
+    /// A permit for each TCP stream of listens and of services.
+    pub(crate) tcp_room: Arc<Semaphore>,
     pub(crate) roster: mpsc::Sender<RosterEvent>,
     pub(crate) release: String,
     pub(crate) advertised: Vec<SocketAddr>,

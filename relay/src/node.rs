@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::info;
 
 use self::view::View;
@@ -111,6 +111,7 @@ impl Node {
             flows_scope: scope.child("udp flows"),
             duplicate: AtomicBool::new(false),
             egress: udp::service::EgressFlows::default(),
+            tcp_room: Arc::new(Semaphore::new(limits.tcp_streams)),
             roster: roster_in,
             release: config.release(PROTOCOL.min..=PROTOCOL.max),
             advertised,

@@ -1,7 +1,7 @@
 //! The sending half of a stream.
 
 use std::{
-    future::Future,
+    future::{self, Future},
     slice,
     sync::{
         Arc,
@@ -120,6 +120,20 @@ impl Sender {
     pub fn set_priority(&self, priority: i32) {
         // Fails if the stream is over, when there is nothing to order any more.
         let _ = self.stream.set_priority(priority);
+    }
+
+    /// Resolves when the peer will take nothing more of an unfinished stream: it said so, or the
+    /// connection has ended. For those who wait for bytes to write, and would not notice.
+    pub(crate) fn given_up(&self) -> impl Future<Output = SendError> + Send + use<> {
+        let stopped = self.stream.stopped();
+        async move {
+            match stopped.await {
+                Ok(Some(code)) => SendError::Stopped(stream_code(code)),
+                Err(quinn::StoppedError::ConnectionLost(error)) => SendError::Closed(error.into()),
+                // Finished meanwhile, and acknowledged: nobody gave up.
+                Ok(None) | Err(quinn::StoppedError::ZeroRttRejected) => future::pending().await,
+            }
+        }
     }
 
     /// What ends this stream from elsewhere.

@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Link,
-    frames::{FrameReader, encoded},
+    frames::{FrameReader, ReadFrameError, encoded},
 };
 use crate::{
     clock,
     code::{RefuseCode, StreamCode},
-    deadline::{Closed, Receiver, Sender},
+    deadline::{Closed, ReadError, Receiver, Sender},
     mesh::Mesh,
     services::Service,
     tasks::{Scope, Task, Wait},
@@ -74,7 +74,11 @@ async fn answer(mesh: Arc<Mesh>, link: Arc<Link>, sender: Sender, receiver: Rece
             Err(error) => {
                 mesh.counts.streams_unread.incr();
                 tracing::debug!(peer = %link.peer, %error, "stream without an Open");
-                return sender.reset(StreamCode::Malformed);
+                let late = matches!(error, ReadFrameError::Read(ReadError::TimedOut));
+                return sender.reset(match late {
+                    true => StreamCode::Deadline,
+                    false => StreamCode::Malformed,
+                });
             }
         },
     };

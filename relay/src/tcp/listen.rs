@@ -1,10 +1,9 @@
 //! A TCP listen: takes connections of local programs to a service of another node.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use ring::rand::SecureRandom as _;
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::splice::splice;
 use crate::{
@@ -36,19 +35,17 @@ pub(crate) struct Listen {
 impl Listen {
     /// Runs until the owner's end.
     pub(crate) async fn run(mut self, task: Task) {
-        // Connections that wait in the kernel cost nothing here.
-        let room = Arc::new(Semaphore::new(self.mesh.config.limits().tcp_streams));
         loop {
             task.waits(Wait::LocalAccept);
             let accepted = tokio::select! {
                 biased;
                 () = task.stopping() => return,
-                accepted = self.accept(&room) => accepted,
+                accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((local, permit)) => self.start(local, permit),
+                Ok((local, _)) => self.start(local),
                 Err(error) => {
-                    tracing::warn!(%error, service = %self.destination.service, "local TCP listen");
+                    complain(&self.mesh, &self.destination, "local TCP listen", &error);
                     // Out of file descriptors, most likely: that passes, and asking at once does
                     // not make it pass sooner.
                     let pause = clock::now() + ACCEPT_PAUSE;
@@ -62,16 +59,13 @@ impl Listen {
         }
     }
 
-    async fn accept(
-        &mut self,
-        room: &Arc<Semaphore>,
-    ) -> io::Result<(Box<dyn LocalTcp>, Option<OwnedSemaphorePermit>)> {
-        let permit = room.clone().acquire_owned().await.ok();
-        let (local, _) = self.listener.accept().await?;
-        Ok((local, permit))
-    }
-
-    fn start(&self, local: Box<dyn LocalTcp>, permit: Option<OwnedSemaphorePermit>) {
+    fn start(&self, mut local: Box<dyn LocalTcp>) {
+        let Ok(permit) = self.mesh.tcp_room.clone().try_acquire_owned() else {
+            self.mesh.counts.opens_failed.incr();
+            let why = RefuseCode::Overloaded;
+            complain(&self.mesh, &self.destination, "local TCP connection", &why);
+            return local.reset();
+        };
         let (mesh, destination, stall) = (self.mesh.clone(), self.destination.clone(), self.stall);
         // A refused spawn drops the connection; the registry counts it.
         let _ = self.connections.spawn("tcp listen", |task| async move {
@@ -103,15 +97,26 @@ async fn carry(
             early,
         })) => {
             task.waits(Wait::Read);
-            let ended = splice(mesh, local, (sender, receiver), early, stall, task).await;
+            let counts = &mesh.counts;
+            let ended = splice(counts, local, (sender, receiver), early, stall, task).await;
             mesh.counts.spliced(ended, &destination.service, &link.peer);
         }
         Some(Err(error)) => {
             mesh.counts.opens_failed.incr();
-            tracing::warn!(%error, service = %destination.service, "cannot open a TCP service");
+            complain(mesh, destination, "cannot open a TCP service", &error);
             local.reset();
         }
         None => local.reset(),
+    }
+}
+
+/// Warns of a condition that may repeat with every connection.
+fn complain(mesh: &Mesh, destination: &Destination, what: &str, why: &dyn fmt::Display) {
+    let service = &destination.service;
+    if destination.complaints.is_due(mesh.millis(clock::now())) {
+        tracing::warn!(service, %why, "{what}");
+    } else {
+        tracing::debug!(service, %why, "{what}");
     }
 }
 

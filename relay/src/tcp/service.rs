@@ -1,6 +1,10 @@
 //! A TCP service at the egress: connects to the local endpoint, answers `Open`, and copies.
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -38,7 +42,10 @@ pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task:
         early,
     } = stream;
     let address = &service.address;
-    let deadline = clock::now() + open.budget;
+    let Ok(_permit) = mesh.tcp_room.clone().try_acquire_owned() else {
+        return refuse(mesh, sender, RefuseCode::Overloaded).await;
+    };
+    let deadline = clock::now() + open.budget.min(MAX_BUDGET);
     task.waits(Wait::LocalConnect);
     let local = tokio::select! {
         biased;
@@ -48,7 +55,12 @@ pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task:
     let local = match local {
         Ok(local) => local,
         Err(error) => {
-            tracing::warn!(%error, service = %open.service, %address, peer = %link.peer, "cannot reach a TCP service");
+            let peer = &link.peer;
+            if service.complaints.is_due(mesh.millis(clock::now())) {
+                tracing::warn!(%error, service = open.service, %address, %peer, "cannot reach a TCP service");
+            } else {
+                tracing::debug!(%error, service = open.service, %address, %peer, "cannot reach a TCP service");
+            }
             let timed_out = error.kind() == io::ErrorKind::TimedOut;
             let code = if timed_out {
                 RefuseCode::LocalTimeout
@@ -67,7 +79,7 @@ pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task:
     }
     task.waits(Wait::Read);
     let ended = splice(
-        mesh,
+        &mesh.counts,
         local,
         (sender, receiver),
         early,
@@ -90,3 +102,6 @@ async fn connect(
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
+
+/// A caller may say any budget; nobody waits longer than this for a local endpoint.
+const MAX_BUDGET: Duration = Duration::from_secs(60);

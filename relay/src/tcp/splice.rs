@@ -1,17 +1,20 @@
 //! Copies between a local TCP connection and a stream of a link, both ways, until both are done.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use thiserror::Error;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf},
+    time::timeout_at,
+};
 
 use crate::{
     clock,
     code::StreamCode,
+    counts::Counts,
     deadline::{ReadError, Receiver, SendError, Sender},
     env::LocalTcp,
-    mesh::Mesh,
     tasks::Task,
 };
 
@@ -22,93 +25,104 @@ use crate::{
 /// takes a part for the whole.
 ///
 /// - `early`: bytes of the stream that were read with its first frame.
-/// - `stall`: how long a side may take no byte that is ready for it. Idle connections do not stall.
+/// - `stall`: how long a side may take no byte that is ready for it. One that takes some has as long
+///   again for the next; what a far program takes shows here by eighths of a stream's window. Idle
+///   connections do not stall.
 ///
 /// # Errors
 /// [`SpliceError`]: which side broke, or who stalled. Everything is reset when it returns.
 ///
 /// # Cancel safety
-/// Dropping the future resets both sides.
+/// Dropping the future resets the stream, and drops the local connection.
 pub(crate) async fn splice(
-    mesh: &Mesh,
+    counts: &Counts,
     mut local: Box<dyn LocalTcp>,
-    (sender, mut receiver): (Sender, Receiver),
+    (mut sender, mut receiver): (Sender, Receiver),
     early: Bytes,
     stall: Duration,
     task: &Task,
 ) -> Result<(), SpliceError> {
-    let mut sender = Some(sender);
     let result = {
         let (mut reader, mut writer) = tokio::io::split(&mut local);
-        let up = to_link(mesh, &mut reader, &mut sender, stall);
-        let down = to_local(mesh, &mut receiver, &mut writer, early, stall);
+        let up = to_link(counts, &mut reader, &mut sender, stall);
+        let down = to_local(counts, &mut receiver, &mut writer, early, stall);
         tokio::select! {
             biased;
             () = task.stopping() => Err(SpliceError::Shutdown),
             both = async { tokio::try_join!(up, down) } => both.map(|_| ()),
         }
     };
-    match result {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            local.reset();
-            if let Some(sender) = sender {
-                sender.reset(error.code());
-            }
-            receiver.stop(error.code());
-            Err(error)
-        }
+    if let Err(error) = &result {
+        local.reset();
+        sender.reset(error.code());
+        receiver.stop(error.code());
     }
+    result
 }
 
-/// Takes the sender out when the local program has ended its half: waiting until the last bytes are
-/// acknowledged is the reaper's job.
+/// Waits at the end until the other node has all bytes: this task is the connection's own, so that
+/// nobody else waits with it, and a slow link may need longer for the last window than the reaper
+/// gives.
 async fn to_link(
-    mesh: &Mesh,
+    counts: &Counts,
     local: &mut ReadHalf<&mut Box<dyn LocalTcp>>,
-    sender: &mut Option<Sender>,
+    sender: &mut Sender,
     stall: Duration,
 ) -> Result<(), SpliceError> {
     let mut buffer = BytesMut::new();
+    // While the local program is silent in both directions, nothing else would notice.
+    let mut given_up = pin!(sender.given_up());
     loop {
-        buffer.reserve(CHUNK_BYTES);
-        let read = local
-            .read_buf(&mut buffer)
-            .await
-            .map_err(SpliceError::LocalRead)?;
-        if read == 0 {
-            if let Some(sender) = sender.take() {
-                mesh.reaper.finish(clock::now(), sender);
-            }
-            return Ok(());
+        // What was read stays in its block until it is acknowledged: a block for each small read
+        // would hold a thousand times what the windows allow.
+        if buffer.capacity() < MIN_READ_BYTES {
+            buffer.reserve(CHUNK_BYTES);
         }
-        if let Some(sender) = sender {
-            sender
-                .write(buffer.split().freeze(), clock::now() + stall)
-                .await?;
+        let read = tokio::select! {
+            biased;
+            error = &mut given_up => return Err(error.into()),
+            read = local.read_buf(&mut buffer) => read,
+        };
+        if read.map_err(SpliceError::LocalRead)? == 0 {
+            break;
         }
-        mesh.counts.stream_bytes_in.add(read as u64);
+        let mut chunk = buffer.split().freeze();
+        while !chunk.is_empty() {
+            let written = sender.write_some(&mut chunk, clock::now() + stall).await?;
+            counts.stream_bytes_in.add(written as u64);
+        }
     }
+    let acknowledged = sender.start_finish()?;
+    let by = clock::now() + stall;
+    let ended = timeout_at(by.into(), acknowledged).await;
+    let ended = ended.unwrap_or(Err(SendError::TimedOut));
+    sender.settle(&ended);
+    Ok(ended?)
 }
 
 async fn to_local(
-    mesh: &Mesh,
+    counts: &Counts,
     receiver: &mut Receiver,
     local: &mut WriteHalf<&mut Box<dyn LocalTcp>>,
     early: Bytes,
     stall: Duration,
 ) -> Result<(), SpliceError> {
     let mut next = Some(early);
-    while let Some(bytes) = next {
-        let deadline = clock::now() + stall;
-        let written = tokio::time::timeout_at(deadline.into(), local.write_all(&bytes)).await;
-        written
-            .map_err(|_| SpliceError::LocalStalled)?
-            .map_err(SpliceError::LocalWrite)?;
-        mesh.counts.stream_bytes_out.add(bytes.len() as u64);
+    while let Some(mut bytes) = next {
+        while !bytes.is_empty() {
+            let by = clock::now() + stall;
+            let written = timeout_at(by.into(), local.write(&bytes)).await;
+            let written = written.map_err(|_| SpliceError::LocalStalled)?;
+            let written = match written.map_err(SpliceError::LocalWrite)? {
+                0 => return Err(SpliceError::LocalWrite(io::ErrorKind::WriteZero.into())),
+                written => written,
+            };
+            bytes.advance(written);
+            counts.stream_bytes_out.add(written as u64);
+        }
         next = receiver.read_when_sent(CHUNK_BYTES).await?;
     }
-    let closed = tokio::time::timeout_at((clock::now() + stall).into(), local.shutdown()).await;
+    let closed = timeout_at((clock::now() + stall).into(), local.shutdown()).await;
     closed
         .map_err(|_| SpliceError::LocalStalled)?
         .map_err(SpliceError::LocalWrite)
@@ -150,5 +164,11 @@ impl SpliceError {
     }
 }
 
-/// Four chunks of a connection are 100 Mbit/s over a 20 ms turn; more only adds memory.
+/// One read of a busy local socket.
 const CHUNK_BYTES: usize = 64 << 10;
+/// A block is used up before the next one is taken, but for less than this.
+const MIN_READ_BYTES: usize = 4 << 10;
+
+#[cfg(test)]
+#[path = "splice/tests.rs"]
+mod tests;

@@ -302,7 +302,7 @@ async fn stream_on_which_nothing_is_written_is_reset_after_five_seconds() {
     }
     for (_, receiver) in &mut streams {
         let ended = receiver.read(1, soon()).await;
-        assert_eq!(ended, Err(ReadError::Reset(StreamCode::Malformed)));
+        assert_eq!(ended, Err(ReadError::Reset(StreamCode::Deadline)));
     }
     let took = clock::now() - began;
     assert!(took >= ms(5_000) && took <= ms(5_000) + 2 * RTT, "{took:?}");
