@@ -441,3 +441,73 @@ async fn reload_adds_and_removes_peers_and_leaves_the_others_alone() {
     }
     scene.finish().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn fast_flow_is_back_as_soon_as_its_link_is() {
+    let mut fleet = Fleet::new(91);
+    let a = fleet.add("eu", "a", &udp_listen(6000, "{ node = \"us/b\" }"));
+    let b = fleet.add("us", "b", UDP_SERVICE);
+    fleet.delay(a, b, ms(40));
+    fleet.pair(a, b);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, b], ms(5_000)).await;
+    let echo = UdpEcho::start(&fleet, b);
+    let flow = UdpFlow::start(&fleet, a, 6000, ms(1));
+    sleep(ms(1_000)).await;
+    fleet.kill(b);
+    // Longer than the packets that are held last, and shorter than a flow waits for its link.
+    sleep(ms(2_000)).await;
+    fleet.start(b).await;
+    fleet.until_linked(&[a, b], ms(2_000)).await;
+    let linked_at = fleet.elapsed();
+    sleep(ms(1_000)).await;
+    // One round trip to open it, one for the packet.
+    let back = flow.first_after(linked_at).unwrap() - linked_at;
+    assert!(back <= ms(2 * 80 + 5), "{back:?}");
+    flow.finish().await;
+    drop(echo);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flow_that_only_its_service_still_sends_on_moves_with_the_link() {
+    let mut fleet = Fleet::new(92);
+    let a = fleet.add("eu", "a", &udp_listen(6000, "{ node = \"us/b\" }"));
+    let b = fleet.add("us", "b", UDP_SERVICE);
+    fleet.delay(a, b, ms(40));
+    fleet.pair(a, b);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, b], ms(5_000)).await;
+    sleep(ms(1_000)).await;
+    // Sends for half a minute to whoever has asked once.
+    let service = fleet.program(b);
+    let socket = service.bind_udp(local(5000)).unwrap();
+    drop(service.spawn(async move {
+        let (_, client) = socket.recv_from(&mut [0; 10]).await.unwrap();
+        for number in 0..1_500_u64 {
+            socket.try_send_to(&number.to_be_bytes(), client).unwrap();
+            sleep(ms(20)).await;
+        }
+    }));
+    let host = fleet.program(a);
+    let client = host.bind_udp(local(0)).unwrap();
+    client.try_send_to(b"go", local(6000)).unwrap();
+    sleep(ms(2_000)).await;
+    let first = fleet.link(a, b).unwrap().generation;
+    let (old, new) = (authority("example.org", 92), authority("example.org", 93));
+    for believed in [&[&old, &new][..], &[&new]] {
+        for member in [a, b] {
+            install(&fleet, member, &new, year(), believed);
+            fleet.reload(member).await;
+        }
+        sleep(ms(500)).await;
+    }
+    let replaced = || fleet.linked(a, b) && fleet.link(a, b).unwrap().generation != first;
+    fleet.until("replaced", ms(5_000), replaced).await;
+    sleep(ms(30_000)).await;
+    let mut numbers = Vec::new();
+    let mut buffer = [0; 8];
+    while let Ok((8, _)) = client.try_recv_from(&mut buffer) {
+        numbers.push(u64::from_be_bytes(buffer));
+    }
+    assert_eq!(numbers, (0..1_500).collect::<Vec<_>>());
+}
