@@ -7,6 +7,7 @@ use quinn::{
     VarInt,
     crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig},
 };
+use quinn_proto::HashedConnectionIdGenerator;
 
 /// Memory that all links of a node may hold in QUIC's buffers, and how many links share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,15 @@ pub fn transport_config(budget: MemoryBudget) -> Arc<TransportConfig> {
 /// - `seed`: makes connection ids and the like repeatable under simulation; `None` on real hosts.
 pub fn endpoint_config(reset_key: &[u8; 32], seed: Option<[u8; 32]>) -> EndpointConfig {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, reset_key);
+    let mut own_ids = [0; 8];
+    own_ids.copy_from_slice(&ring::hmac::sign(&key, b"connection ids").as_ref()[..8]);
+    let own_ids = u64::from_be_bytes(own_ids);
     let mut config = EndpointConfig::new(Arc::new(key));
-    config.rng_seed(seed);
+    config
+        // By default the key is random, and ids of the process before are dropped as not ours,
+        // unanswered: there would be no reset.
+        .cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(own_ids)))
+        .rng_seed(seed);
     config
 }
 
