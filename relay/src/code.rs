@@ -74,6 +74,8 @@ macro_rules! codes {
 codes! {
     /// Why a link was closed: the application error code of the QUIC connection.
     CloseCode {
+        /// Dropped without a word, as quinn does: a dial that was cancelled, most likely.
+        Dropped = 0, "dropped";
         /// The node is ending.
         Shutdown = 1, "shutdown";
         /// A newer link of the same pair took over.

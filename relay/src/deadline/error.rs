@@ -4,7 +4,10 @@ use bytes::Bytes;
 use quinn::ConnectionError;
 use thiserror::Error;
 
-use crate::code::{CloseCode, StreamCode};
+use crate::{
+    code::{CloseCode, StreamCode},
+    wire::CloseReason,
+};
 
 /// Why a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -212,10 +215,10 @@ fn is_tls(code: quinn::TransportErrorCode) -> bool {
     (0x100..0x200).contains(&u64::from(code))
 }
 
+/// The peer's words, fit for a log: what it sent may be anything.
 fn suffix(reason: &Bytes) -> String {
-    if reason.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", String::from_utf8_lossy(reason))
+    match CloseReason::decode(0, reason).message {
+        message if message.is_empty() => String::new(),
+        message => format!(" ({message})"),
     }
 }
