@@ -23,6 +23,7 @@ use crate::{
     links::Links,
     reaper::Reaper,
     roster::RosterEvent,
+    seeker::Seeking,
     services::Exposed,
     tasks::Scope,
     transport::{self, TlsError},
@@ -58,6 +59,8 @@ pub struct Mesh {
     /// A permit for each TCP stream of listens and of services.
     pub(crate) tcp_room: Arc<Semaphore>,
     pub(crate) roster: mpsc::Sender<RosterEvent>,
+    /// Addresses whose node is not known yet. The roster's task is the only writer.
+    pub(crate) seekers: ArcSwap<Vec<Arc<Seeking>>>,
     pub(crate) release: String,
     pub(crate) advertised: Vec<SocketAddr>,
     pub(crate) started: Instant,

@@ -113,6 +113,7 @@ impl Node {
             egress: udp::service::EgressFlows::default(),
             tcp_room: Arc::new(Semaphore::new(limits.tcp_streams)),
             roster: roster_in,
+            seekers: ArcSwap::default(),
             release: config.release(PROTOCOL.min..=PROTOCOL.max),
             advertised,
             started: clock::now(),

@@ -22,7 +22,7 @@ use crate::{
     link::setup::Established,
     mesh::Mesh,
     peer::{PeerEvent, PeerTask},
-    seeker,
+    seeker::{self, Seeking},
     tasks::{Task, TaskHandle, Wait},
     worker::Worker,
 };
@@ -42,6 +42,8 @@ pub(crate) enum RosterEvent {
         peers: Vec<PeerConfig>,
         done: oneshot::Sender<()>,
     },
+    /// A seeker's addresses lead to this node.
+    Myself { targets: Vec<HostPort> },
     /// A peer knows this generation of our name.
     Stale { known: NodeGeneration },
 }
@@ -54,9 +56,11 @@ pub(crate) struct Roster {
     generation: OwnGeneration,
     events: mpsc::Receiver<RosterEvent>,
     peers: BTreeMap<NodeKey, Kept>,
-    seekers: BTreeMap<Vec<HostPort>, TaskHandle>,
+    /// By configured addresses.
+    sought: BTreeMap<Vec<HostPort>, Sought>,
     fingerprint: u64,
     next_check: Instant,
+    next_look: Option<Instant>,
 }
 
 /// A peer that has a keeper.
@@ -64,13 +68,28 @@ struct Kept {
     id: NodeId,
     inbox: mpsc::Sender<PeerEvent>,
     task: TaskHandle,
+    /// Whether it is dialed: configured, or found by a seeker.
     wanted: bool,
+    /// Whether it is configured by its name.
+    configured: bool,
+    /// Told to go. Such a keeper takes nothing back: a peer that is wanted again gets another.
+    leaving: bool,
+    /// Wanted again, and where.
+    again: Option<Vec<HostPort>>,
+}
+
+/// What came of addresses that are configured without a name.
+enum Sought {
+    Found(NodeKey),
+    Myself,
+    Running(Arc<Seeking>, TaskHandle),
 }
 
 enum Wake {
+    Check,
     Event(RosterEvent),
+    Look,
     Stop,
-    Timer,
 }
 
 impl Roster {
@@ -87,9 +106,10 @@ impl Roster {
             generation,
             events,
             peers: BTreeMap::new(),
-            seekers: BTreeMap::new(),
+            sought: BTreeMap::new(),
             fingerprint: mesh.env.certificates.fingerprint(),
             next_check: clock::now() + CHECK_EVERY,
+            next_look: None,
         }
     }
 
@@ -103,15 +123,17 @@ impl Roster {
                 biased;
                 () = task.stopping() => Wake::Stop,
                 Some(event) = self.events.recv() => Wake::Event(event),
-                () = clock::sleep_until(Some(self.next_check)) => Wake::Timer,
+                () = clock::sleep_until(self.next_look) => Wake::Look,
+                () = clock::sleep_until(Some(self.next_check)) => Wake::Check,
             };
             match wake {
                 Wake::Stop => return,
-                Wake::Timer => {
+                Wake::Check => {
                     self.next_check = clock::now() + CHECK_EVERY;
                     self.forget_ended();
                     self.check_certificates();
                 }
+                Wake::Look => self.forget_ended(),
                 Wake::Event(event) => self.handle_event(event),
             }
         }
@@ -123,8 +145,12 @@ impl Roster {
                 established,
                 targets,
             } => {
-                self.seekers.remove(&targets);
-                self.take(established, targets);
+                let found = Sought::Found(established.peer.key());
+                let wanted = self.end_seeking(&targets, found);
+                self.take(established, if wanted { targets } else { Vec::new() });
+            }
+            RosterEvent::Myself { targets } => {
+                self.end_seeking(&targets, Sought::Myself);
             }
             RosterEvent::Inbound(established) => self.take(established, Vec::new()),
             RosterEvent::Reload { peers, done } => {
@@ -149,11 +175,14 @@ impl Roster {
             warn!(peer = %id, "refused: as many peers as may be");
             return connection.close(CloseCode::Overloaded, b"");
         }
-        let wanted = !targets.is_empty();
-        if !known {
-            self.keep(&id, targets);
-        } else if wanted {
-            self.tell(id.key(), PeerEvent::Addresses(targets));
+        match self.peers.get_mut(&id.key()) {
+            None => self.keep(&id, targets),
+            // What is configured under its name counts more than where else it was found.
+            Some(kept) if targets.is_empty() || kept.configured => {}
+            Some(kept) => {
+                kept.wanted = true;
+                self.tell(id.key(), PeerEvent::Addresses(targets));
+            }
         }
         let kept = self.peers.get(&id.key());
         if kept.is_none_or(|kept| {
@@ -177,36 +206,67 @@ impl Roster {
                 None => unnamed.push(peer.addresses.clone()),
             }
         }
-        let gone: Vec<NodeKey> = self
-            .peers
-            .iter()
-            .filter(|(key, kept)| kept.wanted && !named.contains_key(key))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in gone {
-            info!(peer = %self.peers[&key].id, "no longer configured");
-            self.tell(key, PeerEvent::Forget(CloseCode::Removed));
-        }
-        for (key, (id, addresses)) in named {
-            if self
-                .peers
-                .get(&key)
-                .is_some_and(|kept| !kept.task.is_finished())
-            {
-                self.tell(key, PeerEvent::Addresses(addresses));
-            } else {
-                self.keep(&id, addresses);
-            }
-        }
-        self.seekers.retain(|targets, task| {
+        self.sought.retain(|targets, sought| {
             let wanted = unnamed.contains(targets);
-            if !wanted {
+            if let (false, Sought::Running(_, task)) = (wanted, sought) {
                 task.abort();
             }
             wanted
         });
+        self.let_go(&named);
+        for (key, (id, addresses)) in named {
+            match self.peers.get_mut(&key) {
+                Some(kept) if kept.leaving => kept.again = Some(addresses),
+                Some(kept) if !kept.task.is_finished() => {
+                    (kept.wanted, kept.configured) = (true, true);
+                    self.tell(key, PeerEvent::Addresses(addresses));
+                }
+                _ => self.keep_configured(&id, addresses),
+            }
+        }
         for targets in unnamed {
-            self.seek(targets);
+            if !self.sought.contains_key(&targets) {
+                self.seek(targets);
+            }
+        }
+        self.publish_seekers();
+    }
+
+    /// Tells the peers to go that were wanted and are not any more: neither by name nor by one of
+    /// the addresses that are still configured.
+    fn let_go(&mut self, named: &BTreeMap<NodeKey, (NodeId, Vec<HostPort>)>) {
+        let found: BTreeMap<NodeKey, &Vec<HostPort>> = self
+            .sought
+            .iter()
+            .filter_map(|(targets, sought)| match sought {
+                Sought::Found(key) => Some((*key, targets)),
+                Sought::Myself | Sought::Running(..) => None,
+            })
+            .collect();
+        for (key, kept) in &mut self.peers {
+            kept.again = None;
+            if named.contains_key(key) || kept.leaving || !kept.wanted {
+                continue;
+            }
+            kept.configured = false;
+            let news = match found.get(key) {
+                Some(targets) => PeerEvent::Addresses((*targets).clone()),
+                None => {
+                    info!(peer = %kept.id, "no longer configured");
+                    kept.leaving = true;
+                    self.next_look = Some(clock::now() + LOOK_EVERY);
+                    PeerEvent::Forget(CloseCode::Removed)
+                }
+            };
+            // A keeper whose queue is full or gone is ending.
+            let _ = kept.inbox.try_send(news);
+        }
+    }
+
+    fn keep_configured(&mut self, id: &NodeId, addresses: Vec<HostPort>) {
+        self.keep(id, addresses);
+        if let Some(kept) = self.peers.get_mut(&id.key()) {
+            kept.configured = true;
         }
     }
 
@@ -227,6 +287,9 @@ impl Roster {
                         inbox,
                         task,
                         wanted,
+                        configured: false,
+                        leaving: false,
+                        again: None,
                     },
                 );
             }
@@ -235,33 +298,74 @@ impl Roster {
     }
 
     fn seek(&mut self, targets: Vec<HostPort>) {
-        if self.seekers.contains_key(&targets) {
-            return;
-        }
         let worker = &self.workers[0];
         let with = (worker.endpoint.clone(), self.dialer.clone());
-        let (mesh, addresses) = (self.mesh.clone(), targets.clone());
-        let seeking = worker
+        let seeking = Arc::new(Seeking::new(clock::now(), targets.clone()));
+        let (mesh, published) = (self.mesh.clone(), seeking.clone());
+        let running = worker
             .scope
-            .spawn("seeker", |task| seeker::run(mesh, with, addresses, task));
-        match seeking {
+            .spawn("seeker", |task| seeker::run(mesh, with, published, task));
+        match running {
             Ok(task) => {
-                self.seekers.insert(targets, task);
+                self.sought.insert(targets, Sought::Running(seeking, task));
             }
             Err(refused) => error!(error = %refused, "cannot seek a peer"),
         }
     }
 
+    /// Notes what came of seeking; false where the configuration has dropped the addresses since.
+    fn end_seeking(&mut self, targets: &[HostPort], end: Sought) -> bool {
+        let Some(sought) = self.sought.get_mut(targets) else {
+            return false;
+        };
+        *sought = end;
+        self.publish_seekers();
+        true
+    }
+
+    /// Shows which addresses have no known node yet.
+    fn publish_seekers(&self) {
+        let sought = self.sought.values();
+        let running = sought.filter_map(|sought| match sought {
+            Sought::Running(seeking, _) => Some(seeking.clone()),
+            Sought::Found(_) | Sought::Myself => None,
+        });
+        self.mesh.seekers.store(Arc::new(running.collect()));
+    }
+
     /// Keepers that have closed leave the list; a removed peer that is dialed by is new again.
     fn forget_ended(&mut self) {
         let links = &self.mesh.links;
+        let mut again = Vec::new();
         self.peers.retain(|key, kept| {
             let ended = kept.task.is_finished();
             if ended {
                 links.remove(*key);
+                again.extend(
+                    kept.again
+                        .take()
+                        .map(|addresses| (kept.id.clone(), addresses)),
+                );
             }
             !ended
         });
+        for (id, addresses) in again {
+            self.keep_configured(&id, addresses);
+        }
+        let lost: Vec<Vec<HostPort>> = self
+            .sought
+            .iter()
+            .filter(
+                |(_, sought)| matches!(sought, Sought::Found(key) if !self.peers.contains_key(key)),
+            )
+            .map(|(targets, _)| targets.clone())
+            .collect();
+        if !lost.is_empty() {
+            lost.into_iter().for_each(|targets| self.seek(targets));
+            self.publish_seekers();
+        }
+        let leaving = self.peers.values().any(|kept| kept.leaving);
+        self.next_look = leaving.then(|| clock::now() + LOOK_EVERY);
     }
 
     fn handle_stale(&mut self, known: NodeGeneration) {
@@ -321,3 +425,5 @@ impl Roster {
 
 /// How soon a changed certificate is noticed without a signal, and a link whose peer's has expired.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// How soon a peer that was told to go leaves the list once it has gone.
+const LOOK_EVERY: Duration = Duration::from_millis(250);

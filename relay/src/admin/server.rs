@@ -199,14 +199,17 @@ async fn peer(State(view): View, Path(asked): Path<String>) -> Response {
     }
 }
 
-/// The name of the one peer that is meant: its full name, or its name without the region.
+/// The name of the one peer that is meant: its full name, its name without the region, or, of one
+/// that is not known yet, any of its addresses.
 fn full_name(asked: &str, peers: Vec<PeerView>) -> Result<String, String> {
     let mut names: Vec<String> = peers.into_iter().map(|peer| peer.name).collect();
     if names.iter().any(|name| name == asked) {
         return Ok(asked.to_owned());
     }
     let is_bare = |name: &str| name.rsplit_once('/').is_some_and(|(_, bare)| bare == asked);
-    let mut meant: Vec<&String> = names.iter().filter(|name| is_bare(name)).collect();
+    let has_address = |name: &str| name.split(", ").any(|address| address == asked);
+    let means = |name: &&String| is_bare(name) || has_address(name);
+    let mut meant: Vec<&String> = names.iter().filter(means).collect();
     match (meant.pop(), meant.pop()) {
         (Some(one), None) => Ok(one.clone()),
         (Some(one), Some(other)) => Err(format!("{asked} may be {other} or {one}")),

@@ -1,12 +1,12 @@
 //! What a node tells about itself, read from what its tasks have published.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
-use router::liveness::Health;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     link::Link,
     links::Peer,
     mesh::Mesh,
+    seeker::Seeking,
     tasks::{Scope, TaskRow, Tasks},
     telemetry::Metrics,
     wire::{PROTOCOL, ServiceKind},
@@ -117,6 +118,8 @@ impl NodeView for View {
         let now = clock::now();
         let peers = self.mesh.links.snapshot();
         let mut rows: Vec<PeerView> = peers.values().map(|peer| row(peer, now)).collect();
+        let seekers = self.mesh.seekers.load();
+        rows.extend(seekers.iter().map(|seeking| sought(seeking, now)));
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         rows
     }
@@ -124,8 +127,12 @@ impl NodeView for View {
     fn peer(&self, name: &str) -> Option<PeerDetailView> {
         let now = clock::now();
         let peers = self.mesh.links.snapshot();
-        let peer = peers.values().find(|peer| peer.id.to_string() == name)?;
-        Some(detail(peer, now))
+        if let Some(peer) = peers.values().find(|peer| peer.id.to_string() == name) {
+            return Some(detail(peer, now));
+        }
+        let seekers = self.mesh.seekers.load();
+        let seeking = seekers.iter().find(|seeking| seeking.name() == name)?;
+        Some(sought_detail(seeking, now))
     }
 
     fn tasks(&self) -> Vec<TaskView> {
@@ -178,28 +185,68 @@ impl View {
 
 fn row(peer: &Peer, now: Instant) -> PeerView {
     let report = peer.report.load();
-    let current = peer.slot.load().link.clone();
+    let published = peer.slot.load();
+    let current = published.link.as_deref();
     let last = report.history.last();
-    let state = last.map_or(StateName::Idle, |transition| transition.to);
+    let kept = last.map_or(StateName::Idle, |transition| transition.to);
+    // Another link, or other news, is no other state.
+    let same = report.history.iter().rev().take_while(|t| t.to == kept);
+    let since = same.last().map_or(now, |transition| transition.at);
+    let (state, since, reason) = match &published.status {
+        // The link is kept for a while; the word an operator looks for is this one.
+        PeerStatus::Down { since, .. } => ("down".to_owned(), *since, published.status.to_string()),
+        _ => {
+            let reason = last.map(|transition| transition.reason.to_string());
+            (kept.to_string(), since, reason.unwrap_or_default())
+        }
+    };
     PeerView {
         name: peer.id.to_string(),
-        state: match current.as_deref().map(Link::health) {
-            // The link is kept for a while; the word an operator looks for is this one.
-            Some(Health::Down) => "down".to_owned(),
-            _ => state.to_string(),
-        },
-        state_ms: last.map_or(0, |transition| {
-            millis(now.saturating_duration_since(transition.at))
-        }),
-        reason: last.map_or_else(String::new, |transition| transition.reason.to_string()),
-        address: current
-            .as_ref()
-            .map(|link| link.connection.remote_address().to_string()),
-        srtt_us: current.as_ref().and_then(|link| srtt_us(link)),
-        loss: current.as_ref().and_then(|link| loss(link)),
-        services: current
-            .as_ref()
-            .map_or(0, |link| count(link.declared().services.len())),
+        state,
+        state_ms: millis(now.saturating_duration_since(since)),
+        reason,
+        address: current.map(|link| link.connection.remote_address().to_string()),
+        srtt_us: current.and_then(srtt_us),
+        loss: current.and_then(loss),
+        services: current.map_or(0, |link| count(link.declared().services.len())),
+    }
+}
+
+/// The row of addresses whose node is not known yet.
+fn sought(seeking: &Seeking, now: Instant) -> PeerView {
+    let failed = seeking.failed.load();
+    let reason = match failed.as_deref() {
+        Some((error, _)) => format!("dial failed: {error}"),
+        None => "configured".to_owned(),
+    };
+    PeerView {
+        name: seeking.name(),
+        state: "seeking".to_owned(),
+        state_ms: millis(now.saturating_duration_since(seeking.since)),
+        reason,
+        address: None,
+        srtt_us: None,
+        loss: None,
+        services: 0,
+    }
+}
+
+fn sought_detail(seeking: &Seeking, now: Instant) -> PeerDetailView {
+    let failed = seeking.failed.load();
+    let next = failed.as_deref().map(|(_, until)| until);
+    PeerDetailView {
+        peer: sought(seeking, now),
+        key: None,
+        release: None,
+        labels: BTreeMap::new(),
+        // Once it is over, the next dial is under way.
+        backoff_ms: next
+            .filter(|until| **until > now)
+            .map(|until| millis(until.saturating_duration_since(now))),
+        addresses: seeking.targets.iter().map(ToString::to_string).collect(),
+        links: Vec::new(),
+        services: Vec::new(),
+        transitions: Vec::new(),
     }
 }
 
