@@ -208,6 +208,16 @@ impl Keeper {
         self.history.iter()
     }
 
+    /// The transitions since there were `before` in all, oldest first, as far as they are kept.
+    pub fn transitions_since(&self, before: u64) -> impl Iterator<Item = &Transition> {
+        self.history.since(before)
+    }
+
+    /// How many transitions there were in all.
+    pub fn transition_count(&self) -> u64 {
+        self.history.count()
+    }
+
     // === Commands ===
 
     /// The peer is wanted, by configuration or by an advert; also after a reload, which lifts

@@ -8,7 +8,7 @@ use std::{
 
 use router::liveness::Health;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     clock,
@@ -89,6 +89,8 @@ pub(crate) struct PeerTask {
     keeper: Keeper,
     addresses: Vec<HostPort>,
     links: BTreeMap<LinkGeneration, Served>,
+    /// How many transitions the log has.
+    logged: u64,
     dial: Option<(DialId, TaskHandle)>,
     inbox: mpsc::Receiver<PeerEvent>,
     /// Something of the report has changed since it was stored.
@@ -155,6 +157,7 @@ impl PeerTask {
             keeper,
             addresses,
             links: BTreeMap::new(),
+            logged: 0,
             dial: None,
             inbox,
             unreported: true,
@@ -298,6 +301,7 @@ impl PeerTask {
         let started = Link::start(&self.mesh, established, self.peer.inbox.clone(), &scope);
         let link = started.inspect_err(|error| warn!(peer = %self.peer.id, %error, "link refused"));
         let link = link.ok()?;
+        self.unreported = true;
         self.links.insert(
             facts.link,
             Served {
@@ -311,7 +315,15 @@ impl PeerTask {
 
     fn handle_link(&mut self, now: Instant, link: LinkGeneration, event: LinkEvent) {
         match event {
-            LinkEvent::Health(health) => self.keeper.handle_health(now, link, health),
+            LinkEvent::Health(health) => {
+                match health {
+                    Health::Down => warn!(peer = %self.peer.id, "the link does not answer"),
+                    Health::Up | Health::Suspect | Health::Confirmed => {
+                        debug!(peer = %self.peer.id, ?health, "link judged");
+                    }
+                }
+                self.keeper.handle_health(now, link, health);
+            }
             LinkEvent::Promote(epoch) => self.keeper.handle_promote(now, link, epoch),
             LinkEvent::Promoted(epoch) => self.keeper.handle_promoted(now, link, epoch),
             LinkEvent::Silent => self.keeper.handle_silent(now, link),
@@ -323,7 +335,7 @@ impl PeerTask {
                 let cause = self.cause_of(&closed, &served.link);
                 let code = match cause {
                     CloseCause::Peer(code) | CloseCause::Local(code) => code,
-                    CloseCause::Lost => CloseCode::Silent,
+                    CloseCause::Lost | CloseCause::PeerLost => CloseCode::Silent,
                 };
                 self.mesh.counts.links_closed.incr(code);
                 info!(peer = %self.peer.id, %closed, "link closed");
@@ -349,6 +361,7 @@ impl PeerTask {
             Closed::Here => link
                 .closed_with()
                 .map_or(CloseCause::Lost, CloseCause::Local),
+            Closed::PeerLost => CloseCause::PeerLost,
             _ => CloseCause::Lost,
         }
     }
@@ -474,7 +487,15 @@ impl PeerTask {
         self.publisher.publish(PeerState { status, link });
     }
 
-    fn report(&self) {
+    /// Logs what changed since the last time, and shows it.
+    fn report(&mut self) {
+        for transition in self.keeper.transitions_since(self.logged) {
+            let Transition {
+                from, to, reason, ..
+            } = transition;
+            info!(peer = %self.peer.id, %from, %to, %reason, "peer changed");
+        }
+        self.logged = self.keeper.transition_count();
         self.peer.report.store(Arc::new(PeerReport {
             addresses: self.addresses.clone(),
             history: self.keeper.transitions().cloned().collect(),

@@ -131,6 +131,8 @@ pub enum CloseCause {
     Local(CloseCode),
     /// The transport gave it up.
     Lost,
+    /// The peer answered that it knows no such link, as after its restart.
+    PeerLost,
 }
 
 /// Why a link that works is to be replaced.

@@ -55,18 +55,33 @@ impl fmt::Display for StateName {
 
 /// The last [`MAX_TRANSITIONS`] transitions, oldest first.
 #[derive(Debug, Clone, Default)]
-pub(super) struct History(VecDeque<Transition>);
+pub(super) struct History {
+    last: VecDeque<Transition>,
+    pushed: u64,
+}
 
 impl History {
     pub(super) fn push(&mut self, transition: Transition) {
-        if self.0.len() == MAX_TRANSITIONS {
-            self.0.pop_front();
+        if self.last.len() == MAX_TRANSITIONS {
+            self.last.pop_front();
         }
-        self.0.push_back(transition);
+        self.last.push_back(transition);
+        self.pushed += 1;
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Transition> {
-        self.0.iter()
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Transition> {
+        self.last.iter()
+    }
+
+    /// Those since there were `before` in all, oldest first, as far as they are kept.
+    pub(super) fn since(&self, before: u64) -> impl Iterator<Item = &Transition> {
+        let new = usize::try_from(self.pushed.saturating_sub(before)).unwrap_or(usize::MAX);
+        self.last.iter().skip(self.last.len().saturating_sub(new))
+    }
+
+    /// How many there were in all.
+    pub(super) fn count(&self) -> u64 {
+        self.pushed
     }
 }
 

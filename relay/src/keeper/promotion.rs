@@ -37,6 +37,10 @@ impl Keeper {
                 got,
                 known,
             });
+            if known.is_some() {
+                // No change of state, but what an operator looks for when two use one name.
+                self.note(now, reason.clone());
+            }
             return self.settle(now, reason);
         }
         if self.links.holds(id) {

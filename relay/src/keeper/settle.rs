@@ -199,6 +199,21 @@ impl Keeper {
         });
     }
 
+    /// Keeps a reason that changed no state; once, however often it comes.
+    pub(super) fn note(&mut self, now: Instant, reason: Reason) {
+        if self.history.iter().next_back().map(|last| &last.reason) == Some(&reason) {
+            return;
+        }
+        let state = self.state();
+        self.history.push(Transition {
+            at: now,
+            from: state,
+            to: state,
+            link: self.links.current_id(),
+            reason,
+        });
+    }
+
     pub(super) fn publish(&mut self) {
         let status = match &self.state {
             State::Idle => PeerStatus::Idle,

@@ -20,7 +20,11 @@ impl fmt::Display for Reason {
             Self::LinkSilent(_) => f.write_str("link silent"),
             Self::Misbehaved(_) => f.write_str("the peer did what its role forbids"),
             Self::PeerStale { got, known } => {
-                write!(f, "the peer's generation {got} is older than {known}")
+                write!(
+                    f,
+                    "refused the peer's generation {got}, as {known} is known: another process \
+                     uses the peer's name, or its clock was set back"
+                )
             }
             Self::Promoted(_) => f.write_str("link promoted"),
             Self::Replaced(_, reason) => write!(f, "link to be replaced: {reason}"),
@@ -37,6 +41,7 @@ impl fmt::Display for CloseCause {
             Self::Peer(code) => write!(f, "closed by the peer: {code}"),
             Self::Local(code) => write!(f, "closed here: {code}"),
             Self::Lost => f.write_str("lost"),
+            Self::PeerLost => f.write_str("lost: the peer no longer knows it"),
         }
     }
 }
