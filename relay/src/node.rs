@@ -65,7 +65,11 @@ impl Node {
     /// Dropping the future drops what was started.
     pub async fn start(config: Config, env: Env, metrics: Metrics) -> Result<Self, StartError> {
         let date = env.wall.now();
-        let material = env.certificates.load(date)?;
+        let loaded = env.certificates.load(date);
+        let material = loaded.map_err(|source| StartError::Certificates {
+            key: config.identity().key_of(source.path()),
+            source,
+        })?;
         if let Some(warning) = material.warning() {
             tracing::warn!("{warning}");
         }
@@ -82,7 +86,11 @@ impl Node {
         let mut bound = Vec::new();
         for (index, runtime) in (0..).zip(&env.runtimes) {
             let address = config.bind(index);
-            let failed = |source| StartError::Bind { address, source };
+            let failed = |source| StartError::Bind {
+                key: "node.bind".to_owned(),
+                address,
+                source,
+            };
             let socket = env.sockets.bind(address, &**runtime).map_err(failed)?;
             let seed = env.repeatable.then(|| seed_of(env.seed, index));
             let endpoint_config = transport::endpoint_config(&material.derive(RESET_CONTEXT), seed);
@@ -138,7 +146,12 @@ impl Node {
         let mut listens = Vec::new();
         for (index, listen) in mesh.config.listens().iter().enumerate() {
             let worker = &placed[index % placed.len()];
-            listens.push(start_listen(&mesh, &worker.scope, listen.clone()).await?);
+            let started = start_listen(&mesh, &worker.scope, listen.clone()).await?;
+            listens.push(started.map_err(|source| StartError::Bind {
+                key: format!("listen[{index}].address"),
+                address: listen.address,
+                source,
+            })?);
         }
         let roster = Roster::new(&mesh, placed, generation, roster_events);
         scope.spawn("roster", |task| roster.run(task))?;
@@ -238,7 +251,7 @@ async fn start_listen(
     mesh: &Arc<Mesh>,
     worker: &Scope,
     listen: Listen,
-) -> Result<SocketAddr, StartError> {
+) -> Result<io::Result<SocketAddr>, SpawnRefused> {
     let (bound, heard) = oneshot::channel();
     let address = listen.address;
     let mesh = mesh.clone();
@@ -281,7 +294,7 @@ async fn start_listen(
     let bound = heard
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
-    bound.map_err(|source| StartError::Bind { address, source })
+    Ok(bound)
 }
 
 /// Tells the starter how binding went; the socket if it went well.
@@ -312,18 +325,25 @@ fn seed_of(seed: u64, worker: u16) -> [u8; 32] {
 #[derive(Debug, Error)]
 pub enum StartError {
     /// A socket could not be bound.
-    #[error("cannot bind {address}: {source}")]
+    #[error("{key}: {address} cannot be bound: {}", why_not_bound(source))]
     Bind {
+        /// The key of the configuration that names it.
+        key: String,
         /// The address, as configured.
         address: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
     /// Certificate, key or bundle cannot be used.
-    #[error(transparent)]
-    Certificates(#[from] MaterialError),
+    #[error("{key}: {source}")]
+    Certificates {
+        /// The key of the configuration that names the file.
+        key: &'static str,
+        /// What is wrong with it.
+        source: MaterialError,
+    },
     /// There is no generation to run with.
-    #[error(transparent)]
+    #[error("node.state_dir: {0}")]
     Generation(#[from] GenerationError),
     /// The environment has no runtime to run on.
     #[error("no worker to run on")]
@@ -334,6 +354,14 @@ pub enum StartError {
     /// The certificates cannot be served over QUIC.
     #[error(transparent)]
     Tls(#[from] transport::TlsError),
+}
+
+fn why_not_bound(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => "another process has it".to_owned(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have it".to_owned(),
+        _ => source.to_string(),
+    }
 }
 
 /// As many events as a few hundred nodes cause when they dial at once.

@@ -39,10 +39,16 @@ pub fn run(config: Config) -> Result<(), Failure> {
         runtimes.push(Arc::new(WorkerRuntime::new(runtime.handle().clone())));
         let stop = stop.clone();
         let thread = thread::Builder::new().name(format!("worker-{index}"));
-        threads.push(thread.spawn(move || runtime.block_on(stop.cancelled()))?);
+        threads.push(thread.spawn(move || {
+            runtime.block_on(stop.cancelled());
+            // A name that is being looked up ends with the process; dropping would wait for it.
+            runtime.shutdown_background();
+        })?);
     }
     // Administration runs apart, on this thread: a stuck listing delays no packet.
-    let ended = single_threaded()?.block_on(serve(config, runtimes));
+    let administration = single_threaded()?;
+    let ended = administration.block_on(serve(config, runtimes));
+    administration.shutdown_background();
     stop.cancel();
     threads.into_iter().for_each(join);
     ended
@@ -97,7 +103,8 @@ fn join(thread: JoinHandle<()>) {
 async fn serve(config: Config, runtimes: Vec<Arc<dyn quinn::Runtime>>) -> Result<(), Failure> {
     // Before anything else: a signal during the start must not be lost.
     let mut signals = Signals::try_new()?;
-    let admin = AdminListener::bind(config.admin())?;
+    let admin = AdminListener::bind(config.admin());
+    let admin = admin.map_err(|error| format!("admin.listen: {error}"))?;
     let id = config.id();
     let required = RequiredName {
         trust_domain: Some(id.trust_domain().to_owned()),
@@ -156,18 +163,25 @@ async fn reload_from_file(node: &Node, config: &mut Config) {
         Ok(new) => {
             let changes = config.changes_to(&new);
             if !changes.needs_restart.is_empty() {
-                warn!(keys = ?changes.needs_restart, "changed keys that need a restart");
+                let keys = changes.needs_restart.join(", ");
+                warn!(keys, "changed keys that need a restart");
             }
+            node.reload(&new).await;
             info!(
                 added = changes.peers_added.len(),
                 removed = changes.peers_removed.len(),
                 moved = changes.peers_moved.len(),
                 "configuration reloaded"
             );
-            node.reload(&new).await;
             *config = new;
         }
-        Err(error) => error!(%error, "configuration not reloaded, the old one stays in use"),
+        Err(error) => {
+            let error = error.one_line();
+            error!(
+                error,
+                "configuration not reloaded, the old one stays in use"
+            );
+        }
     }
 }
 

@@ -170,7 +170,7 @@ fn file_identity(path: &Path) -> io::Result<(u64, u64)> {
 #[derive(Debug, Error)]
 pub enum ListenError {
     /// The socket could not be made.
-    #[error("admin API cannot listen at {address}: {source}")]
+    #[error("{address} cannot be listened at: {source}")]
     Bind {
         /// Where.
         address: AdminAddress,
@@ -178,13 +178,13 @@ pub enum ListenError {
         source: io::Error,
     },
     /// Another process listens there.
-    #[error("admin API cannot listen at {address}: another process does (is a node running?)")]
+    #[error("{address} cannot be listened at: another process does (is a node running?)")]
     InUse {
         /// Where.
         address: AdminAddress,
     },
     /// There is a file, and it is not a socket.
-    #[error("admin API cannot listen at {address}: that file is not a socket, and stays")]
+    #[error("{address} cannot be listened at: that file is not a socket, and stays")]
     NotASocket {
         /// Where.
         address: AdminAddress,

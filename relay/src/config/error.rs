@@ -25,6 +25,19 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The same on one line, for a log.
+    pub fn one_line(&self) -> String {
+        match self {
+            Self::Invalid { path, problems } => {
+                let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                format!("{} {}", heading(path.as_ref()), problems.join("; "))
+            }
+            Self::Read { .. } => self.to_string(),
+        }
+    }
+}
+
 /// One thing that is wrong: which key, where, and what was expected instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -88,12 +101,16 @@ impl fmt::Display for Problem {
 }
 
 fn listing(path: Option<&PathBuf>, problems: &[Problem]) -> String {
-    let mut text = match path {
-        Some(path) => format!("{} cannot be used:", path.display()),
-        None => "the configuration cannot be used:".to_owned(),
-    };
+    let mut text = heading(path);
     for problem in problems {
         text.push_str(&format!("\n  {problem}"));
     }
     text
+}
+
+fn heading(path: Option<&PathBuf>) -> String {
+    match path {
+        Some(path) => format!("{} cannot be used:", path.display()),
+        None => "the configuration cannot be used:".to_owned(),
+    }
 }

@@ -36,6 +36,19 @@ pub struct IdentityFiles {
     pub bundle: PathBuf,
 }
 
+impl IdentityFiles {
+    /// The key under which `path` is configured.
+    pub fn key_of(&self, path: &Path) -> &'static str {
+        let keys = [
+            ("identity.certificate", &self.certificate),
+            ("identity.key", &self.key),
+            ("identity.bundle", &self.bundle),
+        ];
+        let found = keys.into_iter().find(|(_, file)| *file == path);
+        found.map_or("identity", |(key, _)| key)
+    }
+}
+
 /// How the node logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Log {

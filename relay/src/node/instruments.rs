@@ -25,14 +25,14 @@ pub(super) fn register(metrics: &Metrics, mesh: &Arc<Mesh>, tasks: &Tasks) {
         metrics,
         &weak,
         "relay.link.health",
-        "1",
+        "{state}",
         "What probes say of the current link: 0 up, 1 suspect, 2 confirmed, 3 down",
         |link| f64::from(link.health() as u8),
     );
     let peers = weak.clone();
     metrics.gauges(
         "relay.peer.up",
-        "1",
+        "{peer}",
         "Whether the peer has a usable link",
         move |series| {
             for peer in peers.upgrade().iter().flat_map(|mesh| mesh.links.peers()) {

@@ -1,6 +1,9 @@
 //! Why material cannot be loaded.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use thiserror::Error;
 
@@ -148,4 +151,28 @@ pub enum MaterialError {
         /// What the certificate says.
         got: String,
     },
+}
+
+impl MaterialError {
+    /// The file that is named first.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::BadCertificate { path, .. }
+            | Self::BadKey { path, .. }
+            | Self::BadPem { path }
+            | Self::BadRoot { path, .. }
+            | Self::KeyMismatch { key: path, .. }
+            | Self::ManyKeys { path, .. }
+            | Self::Missing { path }
+            | Self::NoPem { path, .. }
+            | Self::NotAFile { path }
+            | Self::NotInBundle { path, .. }
+            | Self::Permission { path }
+            | Self::Read { path, .. }
+            | Self::TooLarge { path, .. }
+            | Self::TooManyCertificates { path, .. }
+            | Self::WrongBundle { path, .. }
+            | Self::WrongName { path, .. } => path,
+        }
+    }
 }
