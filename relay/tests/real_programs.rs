@@ -5,14 +5,18 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
-#[path = "real_programs/fleet.rs"]
+#[path = "fleet/harness.rs"]
+#[allow(
+    dead_code,
+    reason = "shared with the tests of processes, which need more"
+)]
 mod fleet;
 #[path = "real_programs/rtp.rs"]
 mod rtp;
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
-use fleet::{NodeSpec, free_both, free_udp};
+use fleet::{Fleet, NodeSpec, free_both, listen, service};
 use ring::digest::{Context, SHA256};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -26,39 +30,38 @@ use tokio::{
 #[tokio::test]
 #[ignore = "needs ffmpeg and iperf3"]
 async fn ordinary_programs_cross_three_regions() {
-    let directory = tempfile::tempdir().unwrap();
-    let (rtp_in, rtp_out) = (free_udp(), free_udp());
+    let (rtp_in, rtp_out) = (free_both(), free_both());
     let (bulk_in, bulk_out) = (free_both(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let bulk_address = bulk_out.local_addr().unwrap();
     let (iperf_in, iperf_out) = (free_both(), free_both());
-    let nodes = fleet::start(
-        directory.path(),
-        &[
-            NodeSpec {
-                region: "eu-west",
-                name: "fra-1",
-                tables: [
+    let fleet = Fleet::new().await;
+    let nodes = fleet
+        .start_mesh([
+            NodeSpec::new("eu-west/fra-1").with(
+                &[
                     listen("udp", rtp_in, "rtp", "region = \"us-east\""),
                     listen("tcp", bulk_in, "bulk", "node = \"us-east/iad-1\""),
                     listen("tcp", iperf_in, "iperf-tcp", "region = \"ap-south\""),
                     listen("udp", iperf_in, "iperf-udp", "region = \"ap-south\""),
                 ]
                 .concat(),
-            },
-            NodeSpec {
-                region: "us-east",
-                name: "iad-1",
-                tables: service("udp", rtp_out, "rtp") + &service("tcp", bulk_address, "bulk"),
-            },
-            NodeSpec {
-                region: "ap-south",
-                name: "bom-1",
-                tables: service("tcp", iperf_out, "iperf-tcp")
-                    + &service("udp", iperf_out, "iperf-udp"),
-            },
-        ],
-    )
-    .await;
+            ),
+            NodeSpec::new("us-east/iad-1").with(
+                &[
+                    service("udp", rtp_out, "rtp"),
+                    service("tcp", bulk_address, "bulk"),
+                ]
+                .concat(),
+            ),
+            NodeSpec::new("ap-south/bom-1").with(
+                &[
+                    service("tcp", iperf_out, "iperf-tcp"),
+                    service("udp", iperf_out, "iperf-udp"),
+                ]
+                .concat(),
+            ),
+        ])
+        .await;
 
     let stream = rtp::cross(rtp_in, rtp_out).await;
     println!("rtp: {stream:?}");
@@ -181,18 +184,4 @@ async fn iperf3(port: &str, mode: &[&str], direction: Option<&str>) -> serde_jso
         "iperf3 {mode:?} {direction:?} failed: {json}"
     );
     json
-}
-
-fn service(kind: &str, address: SocketAddr, name: &str) -> String {
-    format!(
-        "[[service]]\nname = \"{name}\"\nkind = \"{kind}\"\naddress = \"{address}\"\n\
-         allow = [\"spiffe://example.org/region/eu-west/node/*\"]\n"
-    )
-}
-
-fn listen(kind: &str, address: SocketAddr, service: &str, to: &str) -> String {
-    format!(
-        "[[listen]]\nkind = \"{kind}\"\naddress = \"{address}\"\nservice = \"{service}\"\n\
-         to = {{ {to} }}\n"
-    )
 }

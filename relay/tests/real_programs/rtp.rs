@@ -134,9 +134,8 @@ fn spawn(arguments: &[&str]) -> Child {
 /// RTP takes an even port and the one above it for RTCP.
 fn even_port_pair() -> u16 {
     for _ in 0..256 {
-        let port = super::fleet::free_udp().port() & !1;
-        let free = |port| std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 1) {
+        let port = super::fleet::free_both().port();
+        if port % 2 == 0 && super::fleet::free_both().port() == port + 1 {
             return port;
         }
     }
