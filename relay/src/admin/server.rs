@@ -217,7 +217,7 @@ fn full_name(asked: &str, peers: Vec<PeerView>) -> Result<String, String> {
         (None, _) => {
             let more = names.len().saturating_sub(MAX_NAMED);
             names.truncate(MAX_NAMED);
-            let mut error = format!("no peer {asked}; there is {}", names.join(", "));
+            let mut error = format!("no peer {asked}; there is {}", names.join("; "));
             if more > 0 {
                 error.push_str(&format!(" and {more} more"));
             }

@@ -154,7 +154,7 @@ fn peer_is_found_by_its_bare_name_and_others_are_refused_with_what_there_is() {
         let error = client.peer("nobody/here?").await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no peer nobody/here?; there is ap-south/bom-1, seed.example.org:7400, us-east/iad-1"
+            "no peer nobody/here?; there is ap-south/bom-1; seed.example.org:7400; us-east/iad-1"
         );
     });
 }

@@ -9,7 +9,7 @@ use crate::{admin::AdminAddress, telemetry::logs::LogFormat};
 
 /// Carries real-time traffic between regions over a mesh of QUIC links.
 #[derive(Debug, Parser)]
-#[command(name = "causeway", version, after_help = EXIT_CODES)]
+#[command(name = "causeway", version, after_help = EXIT_CODES, max_term_width = 80)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -42,7 +42,7 @@ pub(super) struct NodeArguments {
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
     /// For people or for programs [default: the configuration's].
-    #[arg(long, value_parser = log_format())]
+    #[arg(long, value_name = "FORMAT", value_parser = log_format())]
     pub(super) log_format: Option<LogFormat>,
 }
 
@@ -61,7 +61,8 @@ pub(super) enum ConfigCommand {
 pub(super) enum Explain {
     /// Shows everything about one peer: its links, addresses and last changes of state.
     Peer {
-        /// REGION/NAME as `causeway peers` shows it, or just NAME where one peer has it.
+        /// REGION/NAME as `causeway peers` shows it, or just NAME where one peer has it; an address
+        /// where the node is not known yet.
         name: String,
         #[command(flatten)]
         ask: Ask,
@@ -72,7 +73,14 @@ pub(super) enum Explain {
 #[derive(Debug, Args)]
 pub(super) struct Ask {
     /// The node's admin API: IP:PORT or unix:PATH.
-    #[arg(long, env = "CAUSEWAY_ADMIN", default_value_t, value_name = "ADDR", value_parser = admin)]
+    #[arg(
+        long,
+        env = "CAUSEWAY_ADMIN",
+        hide_env_values = true,
+        default_value_t,
+        value_name = "ADDR",
+        value_parser = admin
+    )]
     pub(super) admin: AdminAddress,
     /// Prints JSON, for programs.
     #[arg(long)]

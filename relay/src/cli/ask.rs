@@ -231,6 +231,9 @@ fn detail_tables(detail: &PeerDetailView) -> String {
             format!("{sent} sent, {received} received"),
         ));
     }
+    if detail.transitions.is_empty() {
+        return text;
+    }
     let rows = detail.transitions.iter().map(|change| {
         let (from, to) = (change.from.clone(), change.to.clone());
         [age(change.ago_ms), from, to, change.reason.clone()]

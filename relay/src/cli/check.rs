@@ -21,7 +21,7 @@ pub(super) fn summary(config: &Config, out: &mut dyn Write) -> io::Result<()> {
         .collect();
     text.push_str(&fact("binds", format!("UDP {}", workers.join(", "))));
     let advertised = match config.advertise() {
-        Advertise::Bound => "the same".to_owned(),
+        Advertise::Bound => "the same address".to_owned(),
         Advertise::Listed(addresses) => {
             let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             addresses.join(", ")

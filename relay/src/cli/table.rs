@@ -62,11 +62,12 @@ pub(super) fn age(ms: u64) -> String {
     }
 }
 
-/// A round-trip time in milliseconds, with the tenths where they matter.
+/// A round-trip time in milliseconds, with three figures.
 pub(super) fn millis(us: Option<u64>) -> String {
     match us {
         None => NONE.to_owned(),
-        Some(us @ 0..100_000) => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
+        Some(us @ 0..10_000) => format!("{}.{:02}ms", us / 1_000, us % 1_000 / 10),
+        Some(us @ 10_000..100_000) => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
         Some(us) => format!("{}ms", us / 1_000),
     }
 }
@@ -121,6 +122,9 @@ mod tests {
 
     #[test]
     fn figures_are_short() {
+        assert_eq!(millis(Some(57)), "0.05ms");
+        assert_eq!(millis(Some(9_999)), "9.99ms");
+        assert_eq!(millis(Some(10_000)), "10.0ms");
         assert_eq!(millis(Some(88_412)), "88.4ms");
         assert_eq!(millis(Some(99_999)), "99.9ms");
         assert_eq!(millis(Some(100_000)), "100ms");

@@ -77,6 +77,8 @@ fn every_command_is_well_formed_and_has_a_help() {
         let (help, code) = causeway(&words).unwrap_err();
         assert_eq!(code, 0, "{words:?}");
         assert!(!help.is_empty());
+        let wide = help.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{words:?} is wider than a terminal");
     }
 }
 
@@ -147,9 +149,9 @@ It carries
 FROM            KIND  CLASS  TO SERVICE  ON
 127.0.0.1:6004  udp   video  game        the nearest of us-east
 
-Note: identity.certificate is {dir}/fra-1.crt, which is not on this machine.
+Note: identity.certificate is {dir}/fra-1.pem, which is not on this machine.
 Note: identity.key is {dir}/fra-1.key, which is not on this machine.
-Note: identity.bundle is {dir}/bundle.crt, which is not on this machine.
+Note: identity.bundle is {dir}/bundle.pem, which is not on this machine.
 "
     );
     assert_eq!(said, expected);

@@ -293,7 +293,7 @@ pub(super) static IDENTITY: SectionKeys = SectionKeys {
         Key {
             name: "certificate",
             doc: "The node's certificate, followed by the authorities between it and the bundle.",
-            value: Shape::Shown(r#""fra-1.crt""#),
+            value: Shape::Shown(r#""fra-1.pem""#),
         },
         Key {
             name: "key",
@@ -303,7 +303,7 @@ pub(super) static IDENTITY: SectionKeys = SectionKeys {
         Key {
             name: "bundle",
             doc: "The trust domain's authorities.",
-            value: Shape::Shown(r#""bundle.crt""#),
+            value: Shape::Shown(r#""bundle.pem""#),
         },
     ],
     more: "",
