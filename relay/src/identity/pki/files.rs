@@ -8,12 +8,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
 use super::{AUTHORITY_VALIDITY, Authority, DAY_SECONDS, Leaf, PkiError, Randomness, Validity};
 use crate::{
     id::NodeId,
-    identity::{Files, MaterialError, date::Date, source::read},
+    identity::{Files, MaterialError, PeerCertificate, date::Date, source::read},
 };
 
 /// Makes the CA of a new trust domain: `ca.pem` and `ca.key` (mode 0600) in `dir`.
@@ -53,11 +54,14 @@ pub fn init(
 /// the old or the new one; between key and certificate it finds a pair that does not match, keeps
 /// what it has and looks again. A `bundle.pem` that holds several CAs is replaced too.
 ///
+/// The certificate of a node with the same name in another region is not replaced.
+///
 /// - `days`: how long it is valid, 1..=3650, but no longer than the CA.
 ///
 /// # Errors
 /// [`FileError::Authority`] if the CA cannot be loaded, [`FileError::Expired`] if it is over,
-/// [`FileError::Days`], [`FileError::Make`] for a bad name, [`FileError::Reserved`], and
+/// [`FileError::Days`], [`FileError::Make`] for a bad name, [`FileError::Other`],
+/// [`FileError::Reserved`], and
 /// [`FileError::Write`], after which some of the files may be new.
 pub fn issue(
     dir: &Path,
@@ -83,6 +87,7 @@ pub fn issue(
     };
     let id = NodeId::try_new(authority.trust_domain(), region, name)
         .map_err(|why| make_error(&files.certificate, why.into()))?;
+    keep_others(&files.certificate, &id)?;
     let duration = Duration::from_secs(u64::from(days) * DAY_SECONDS);
     let issued = authority
         .issue(&Leaf::node(&id, Validity::starting(now, duration)))
@@ -101,6 +106,24 @@ pub fn issue(
         files,
         not_after: issued.not_after,
     })
+}
+
+/// Names are unique in their region only, and the files bear nothing but the name.
+fn keep_others(certificate: &Path, id: &NodeId) -> Result<(), FileError> {
+    let Ok((pem, _)) = read(certificate) else {
+        return Ok(());
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .filter_map(Result::ok)
+        .collect();
+    match PeerCertificate::read(&chain) {
+        Ok(found) if found.id != *id => Err(FileError::Other {
+            path: certificate.to_owned(),
+            other: found.id,
+        }),
+        // What is no certificate of a node at all is nothing to keep.
+        _ => Ok(()),
+    }
 }
 
 /// What [`issue`] has made.
@@ -152,6 +175,14 @@ pub enum FileError {
         path: PathBuf,
         /// What is wrong.
         why: PkiError,
+    },
+    /// The file is of a node with the same name in another region.
+    #[error("{}: belongs to {other}: name another directory with --out", path.display())]
+    Other {
+        /// The certificate.
+        path: PathBuf,
+        /// Whose it is.
+        other: NodeId,
     },
     /// A file of the CA cannot be read.
     #[error(transparent)]

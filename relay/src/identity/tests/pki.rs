@@ -41,6 +41,30 @@ fn issued_files_load_as_a_node_and_keys_are_the_owners_only() {
 }
 
 #[test]
+fn a_node_is_reissued_but_its_files_are_not_given_to_its_namesake_in_another_region() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path(), DOMAIN, now()).unwrap();
+    let first = issue_a(dir.path(), 90, now()).unwrap();
+    let again = issue_a(dir.path(), 10, now()).unwrap();
+    assert_eq!(again.files, first.files);
+    let key = fs::read(&again.files.key).unwrap();
+    let namesake = issue(
+        dir.path(),
+        "us-east",
+        "a",
+        &dir.path().join("out"),
+        90,
+        now(),
+    );
+    let error = namesake.unwrap_err().to_string();
+    assert!(
+        error.ends_with("out/a.pem: belongs to eu-west/a: name another directory with --out"),
+        "{error}"
+    );
+    assert_eq!(fs::read(&again.files.key).unwrap(), key);
+}
+
+#[test]
 fn a_ca_is_never_overwritten_not_even_half_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, key) = init(dir.path(), DOMAIN, now()).unwrap();
