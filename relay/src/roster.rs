@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -23,7 +24,7 @@ use crate::{
     mesh::Mesh,
     peer::{PeerEvent, PeerTask},
     seeker::{self, Seeking},
-    tasks::{Task, TaskHandle, Wait},
+    tasks::{Scope, Task, TaskHandle, Wait},
     worker::Worker,
 };
 
@@ -68,6 +69,8 @@ struct Kept {
     id: NodeId,
     inbox: mpsc::Sender<PeerEvent>,
     task: TaskHandle,
+    /// Owns the keeper alone, and names it in listings.
+    scope: Scope,
     /// Whether it is dialed: configured, or found by a seeker.
     wanted: bool,
     /// Whether it is configured by its name.
@@ -82,7 +85,7 @@ struct Kept {
 enum Sought {
     Found(NodeKey),
     Myself,
-    Running(Arc<Seeking>, TaskHandle),
+    Running(Arc<Seeking>, Scope),
 }
 
 enum Wake {
@@ -127,7 +130,10 @@ impl Roster {
                 () = clock::sleep_until(Some(self.next_check)) => Wake::Check,
             };
             match wake {
-                Wake::Stop => return,
+                Wake::Stop => {
+                    task.waits(Wait::Close);
+                    return self.end().await;
+                }
                 Wake::Check => {
                     self.next_check = clock::now() + CHECK_EVERY;
                     self.forget_ended();
@@ -137,6 +143,13 @@ impl Roster {
                 Wake::Event(event) => self.handle_event(event),
             }
         }
+    }
+
+    /// Sees the keepers off: each tells its peer.
+    async fn end(self) {
+        let deadline = clock::now() + self.mesh.config.shared().shutdown_timeout;
+        let kept = self.peers.into_values();
+        join_all(kept.map(|kept| kept.scope.close(deadline))).await;
     }
 
     fn handle_event(&mut self, event: RosterEvent) {
@@ -206,13 +219,8 @@ impl Roster {
                 None => unnamed.push(peer.addresses.clone()),
             }
         }
-        self.sought.retain(|targets, sought| {
-            let wanted = unnamed.contains(targets);
-            if let (false, Sought::Running(_, task)) = (wanted, sought) {
-                task.abort();
-            }
-            wanted
-        });
+        // Dropping the scope of one that still runs ends it.
+        self.sought.retain(|targets, _| unnamed.contains(targets));
         self.let_go(&named);
         for (key, (id, addresses)) in named {
             match self.peers.get_mut(&key) {
@@ -276,7 +284,9 @@ impl Roster {
         let wanted = !addresses.is_empty();
         let with = (worker.endpoint.clone(), self.dialer.clone());
         let (task, peer) = PeerTask::new(&self.mesh, id.clone(), addresses, with, scope);
-        match worker.scope.spawn("keeper", |running| task.run(running)) {
+        // Apart from the scope of its links, which it ends itself.
+        let own = worker.scope.child(format!("peer {id}"));
+        match own.spawn("keeper", |running| task.run(running)) {
             Ok(task) => {
                 let inbox = peer.inbox.clone();
                 self.mesh.links.add(peer);
@@ -286,6 +296,7 @@ impl Roster {
                         id: id.clone(),
                         inbox,
                         task,
+                        scope: own,
                         wanted,
                         configured: false,
                         leaving: false,
@@ -302,12 +313,10 @@ impl Roster {
         let with = (worker.endpoint.clone(), self.dialer.clone());
         let seeking = Arc::new(Seeking::new(clock::now(), targets.clone()));
         let (mesh, published) = (self.mesh.clone(), seeking.clone());
-        let running = worker
-            .scope
-            .spawn("seeker", |task| seeker::run(mesh, with, published, task));
-        match running {
-            Ok(task) => {
-                self.sought.insert(targets, Sought::Running(seeking, task));
+        let scope = worker.scope.child(format!("seek {}", seeking.name()));
+        match scope.spawn("seeker", |task| seeker::run(mesh, with, published, task)) {
+            Ok(_) => {
+                self.sought.insert(targets, Sought::Running(seeking, scope));
             }
             Err(refused) => error!(error = %refused, "cannot seek a peer"),
         }

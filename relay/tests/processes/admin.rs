@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 
 use crate::fleet::{Fleet, NodeSpec, causeway, free_both, listen, service, succeed};
@@ -14,6 +14,7 @@ async fn everything_that_is_told_can_be_read_by_programs() {
     let [node, _peer] = fleet
         .start_mesh([
             NodeSpec::new("eu-west/fra-1")
+                .seed("127.0.0.1:9")
                 .with(&listen("udp", near, "echo", "region = \"us-east\""))
                 .with(&listen("tcp", near_tcp, "echo-tcp", "region = \"us-east\"")),
             NodeSpec::new("us-east/iad-1").with(&service("udp", free_both(), "echo")),
@@ -43,7 +44,15 @@ async fn everything_that_is_told_can_be_read_by_programs() {
         serde_json::from_str::<Value>(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     };
     assert_eq!(cli("status").await["node"], "eu-west/fra-1");
-    assert_eq!(cli("peers").await[0]["state"], "up");
+    let peers = cli("peers").await;
+    assert_eq!(
+        (&peers[0]["name"], &peers[0]["state"]),
+        (&json!("127.0.0.1:9"), &json!("seeking"))
+    );
+    assert_eq!(
+        (&peers[1]["name"], &peers[1]["state"]),
+        (&json!("us-east/iad-1"), &json!("up"))
+    );
     assert_eq!(
         cli("explain peer iad-1").await["peer"]["name"],
         "us-east/iad-1"
@@ -53,7 +62,8 @@ async fn everything_that_is_told_can_be_read_by_programs() {
     for (name, owner) in [
         ("roster", "node"),
         ("acceptor", "worker 0"),
-        ("keeper", "worker 0"),
+        ("keeper", "peer us-east/iad-1"),
+        ("seeker", "seek 127.0.0.1:9"),
         ("udp listen", "worker 0"),
         ("tcp listen", "worker 0"),
     ] {

@@ -74,6 +74,7 @@ async fn identity_that_cannot_be_used_names_its_file() {
             1
         )
     );
+    fs::remove_file(fleet.path("fra-1/fra-1.pem")).unwrap();
     fleet.init("pki2").await;
     fleet.issue("pki2", &node).await;
     swap("iad-1/bundle.pem", "fra-1/bundle.pem");
