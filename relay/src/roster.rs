@@ -21,6 +21,7 @@ use crate::{
     generation::{Conflict, OwnGeneration},
     id::{NodeGeneration, NodeId, NodeKey},
     link::setup::Established,
+    links::Peer,
     mesh::Mesh,
     peer::{PeerEvent, PeerTask},
     seeker::{self, Seeking},
@@ -85,7 +86,11 @@ struct Kept {
 enum Sought {
     Found(NodeKey),
     Myself,
-    Running(Arc<Seeking>, Scope),
+    Running {
+        seeking: Arc<Seeking>,
+        /// Owns the seeker: dropping it ends the search.
+        _scope: Scope,
+    },
 }
 
 enum Wake {
@@ -159,12 +164,13 @@ impl Roster {
                 targets,
             } => {
                 let found = Sought::Found(established.peer.key());
-                let wanted = self.end_seeking(&targets, found);
-                self.take(established, if wanted { targets } else { Vec::new() });
+                // The configuration may have dropped them since.
+                let wanted = self.sought.contains_key(&targets);
+                let dialed_at = if wanted { targets.clone() } else { Vec::new() };
+                self.take(established, dialed_at);
+                self.end_seeking(&targets, found);
             }
-            RosterEvent::Myself { targets } => {
-                self.end_seeking(&targets, Sought::Myself);
-            }
+            RosterEvent::Myself { targets } => self.end_seeking(&targets, Sought::Myself),
             RosterEvent::Inbound(established) => self.take(established, Vec::new()),
             RosterEvent::Reload { peers, done } => {
                 self.reload(&peers);
@@ -186,6 +192,7 @@ impl Roster {
         let known = self.peers.contains_key(&id.key());
         if !known && self.peers.len() >= self.mesh.config.limits().links {
             warn!(peer = %id, "refused: as many peers as may be");
+            self.make_room();
             return connection.close(CloseCode::Overloaded, b"");
         }
         match self.peers.get_mut(&id.key()) {
@@ -207,6 +214,20 @@ impl Roster {
         }
     }
 
+    /// Lets one peer go that came by itself and is not here any more, for the next that comes.
+    fn make_room(&mut self) {
+        let links = self.mesh.links.snapshot();
+        let gone = self.peers.iter_mut().find(|(key, kept)| {
+            let linked = |peer: &Arc<Peer>| peer.slot.load().link.is_some();
+            !kept.wanted && !kept.leaving && !links.get(key).is_some_and(linked)
+        });
+        if let Some((_, kept)) = gone {
+            kept.leaving = true;
+            self.next_look = Some(clock::now() + LOOK_EVERY);
+            let _ = kept.inbox.try_send(PeerEvent::Forget(CloseCode::Removed));
+        }
+    }
+
     /// Adds and removes what has changed, and touches nothing else.
     fn reload(&mut self, peers: &[PeerConfig]) {
         let mut named = BTreeMap::new();
@@ -219,7 +240,6 @@ impl Roster {
                 None => unnamed.push(peer.addresses.clone()),
             }
         }
-        // Dropping the scope of one that still runs ends it.
         self.sought.retain(|targets, _| unnamed.contains(targets));
         self.let_go(&named);
         for (key, (id, addresses)) in named {
@@ -248,7 +268,7 @@ impl Roster {
             .iter()
             .filter_map(|(targets, sought)| match sought {
                 Sought::Found(key) => Some((*key, targets)),
-                Sought::Myself | Sought::Running(..) => None,
+                Sought::Myself | Sought::Running { .. } => None,
             })
             .collect();
         for (key, kept) in &mut self.peers {
@@ -316,27 +336,29 @@ impl Roster {
         let scope = worker.scope.child(format!("seek {}", seeking.name()));
         match scope.spawn("seeker", |task| seeker::run(mesh, with, published, task)) {
             Ok(_) => {
-                self.sought.insert(targets, Sought::Running(seeking, scope));
+                let running = Sought::Running {
+                    seeking,
+                    _scope: scope,
+                };
+                self.sought.insert(targets, running);
             }
             Err(refused) => error!(error = %refused, "cannot seek a peer"),
         }
     }
 
-    /// Notes what came of seeking; false where the configuration has dropped the addresses since.
-    fn end_seeking(&mut self, targets: &[HostPort], end: Sought) -> bool {
-        let Some(sought) = self.sought.get_mut(targets) else {
-            return false;
-        };
-        *sought = end;
-        self.publish_seekers();
-        true
+    /// Notes what came of seeking.
+    fn end_seeking(&mut self, targets: &[HostPort], end: Sought) {
+        if let Some(sought) = self.sought.get_mut(targets) {
+            *sought = end;
+            self.publish_seekers();
+        }
     }
 
     /// Shows which addresses have no known node yet.
     fn publish_seekers(&self) {
         let sought = self.sought.values();
         let running = sought.filter_map(|sought| match sought {
-            Sought::Running(seeking, _) => Some(seeking.clone()),
+            Sought::Running { seeking, .. } => Some(seeking.clone()),
             Sought::Found(_) | Sought::Myself => None,
         });
         self.mesh.seekers.store(Arc::new(running.collect()));

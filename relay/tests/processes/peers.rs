@@ -81,6 +81,34 @@ async fn black_holed_address_costs_no_dial_and_black_holed_peer_backs_off_alone(
 }
 
 #[tokio::test]
+async fn place_of_a_peer_that_came_by_itself_and_went_is_given_to_the_next() {
+    let fleet = Fleet::new().await;
+    let full = NodeSpec::new("eu-west/fra-1").with("[limits]\nlinks = 1\n");
+    let mut full = fleet.start(&full).await;
+    for (id, other) in [
+        ("us-east/iad-1", "ap-south/bom-1"),
+        ("ap-south/bom-1", "us-east/iad-1"),
+    ] {
+        let spec = NodeSpec::new(id).peer("eu-west/fra-1", &[full.spec.bind]);
+        let mut first = fleet.start(&spec).await;
+        first.peer_is("eu-west/fra-1", "up").await;
+        full.peer_is(id, "up").await;
+        let spec = NodeSpec::new(other).peer("eu-west/fra-1", &[full.spec.bind]);
+        let mut second = fleet.start(&spec).await;
+        second
+            .peer_where("eu-west/fra-1", "has no place", |peer| {
+                let refused = |reason: &str| reason.contains("overloaded");
+                peer.transitions.iter().any(|t| refused(&t.reason))
+            })
+            .await;
+        assert_eq!(full.peer(id).await.peer.state, "up");
+        first.terminate().await;
+        second.peer_is("eu-west/fra-1", "up").await;
+        second.terminate().await;
+    }
+}
+
+#[tokio::test]
 async fn killed_peer_is_linked_again_by_a_reset_with_a_higher_generation_even_without_its_state() {
     let fleet = Fleet::new().await;
     let echo = Echo::udp().await;
