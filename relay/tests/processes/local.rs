@@ -1,5 +1,10 @@
 //! The local programs of these tests.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "each runtime is one test's, and its tasks end with it"
+)]
+
 use std::{
     net::SocketAddr,
     sync::{
@@ -163,7 +168,7 @@ impl Talk {
     }
 
     /// Waits for the connection's end, which must be a reset.
-    pub(crate) async fn is_reset(mut self) {
+    pub(crate) async fn ends_with_a_reset(mut self) {
         let read = timeout(WITHIN, self.0.read(&mut [0; 64])).await;
         let error = read
             .expect("the end comes")
@@ -175,6 +180,6 @@ impl Talk {
 /// Connects to `near`, and expects a reset before anything comes.
 pub(crate) async fn connection_is_reset(near: SocketAddr) {
     Talk(TcpStream::connect(near).await.unwrap())
-        .is_reset()
+        .ends_with_a_reset()
         .await;
 }

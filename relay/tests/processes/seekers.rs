@@ -35,7 +35,7 @@ async fn seeker_is_listed_with_its_failure_until_it_finds_a_node_which_then_has_
         .peer_where(&seed, "has failed", |peer| peer.peer.reason != "configured")
         .await;
     assert_eq!(seeking.peer.state, "seeking");
-    assert_eq!(seeking.addresses, [seed.clone()]);
+    assert_eq!(seeking.addresses, std::slice::from_ref(&seed));
     assert!(
         seeking.peer.reason.starts_with("dial failed: "),
         "{seeking:#?}"
@@ -59,6 +59,7 @@ async fn seeker_is_listed_with_its_failure_until_it_finds_a_node_which_then_has_
     })
     .await;
     packet_crosses(near).await;
+    assert_eq!(node.log().matches("a seeker has found a peer").count(), 1);
     drop(peer);
 }
 

@@ -67,7 +67,7 @@ async fn program_whose_far_end_goes_away_reads_a_reset_and_the_next_one_is_serve
     let talk = Talk::start(near).await;
     peer.kill().await;
     peer = fleet.spawn(&far);
-    talk.is_reset().await;
+    talk.ends_with_a_reset().await;
     node.serves(near, "us-east/iad-1").await;
     Talk::start(near).await;
     drop(peer);

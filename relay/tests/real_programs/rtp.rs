@@ -135,7 +135,7 @@ fn spawn(arguments: &[&str]) -> Child {
 fn even_port_pair() -> u16 {
     for _ in 0..256 {
         let port = super::fleet::free_both().port();
-        if port % 2 == 0 && super::fleet::free_both().port() == port + 1 {
+        if port.is_multiple_of(2) && super::fleet::free_both().port() == port + 1 {
             return port;
         }
     }
