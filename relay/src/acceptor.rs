@@ -1,6 +1,6 @@
 //! Takes inbound connections of one worker as far as both Hellos.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::mpsc;
 use tracing::{Instrument as _, debug, info_span};
@@ -90,7 +90,11 @@ impl Acceptor {
                 let _ = self.handshakes.spawn("handshake", |task| {
                     async move {
                         task.waits(Wait::Hello);
-                        let made = shake_hands(&mesh, incoming, deadline).await;
+                        let made = tokio::select! {
+                            biased;
+                            () = task.stopping() => return,
+                            made = shake_hands(&mesh, incoming, now, deadline) => made,
+                        };
                         drop(settled);
                         match made {
                             Ok(established) => hand_over(&mesh, established),
@@ -116,9 +120,9 @@ impl Drop for Settled {
 async fn shake_hands(
     mesh: &Arc<Mesh>,
     incoming: Incoming,
-    deadline: std::time::Instant,
+    began: Instant,
+    deadline: Instant,
 ) -> Result<Established, InboundEnd> {
-    let began = clock::now();
     let connection = incoming.accept(deadline).await.map_err(|error| {
         debug!(%error, "inbound handshake");
         match error {
@@ -166,19 +170,18 @@ impl From<&SetupError> for InboundEnd {
     }
 }
 
-/// Gives a link to the keeper of its peer, or to the roster where there is none yet.
-pub(crate) fn hand_over(mesh: &Mesh, established: Established) {
+/// Gives a link to the keeper of its peer, or to the roster where there is none.
+fn hand_over(mesh: &Mesh, established: Established) {
     mesh.counts.inbound.incr(InboundEnd::Established);
     let connection = established.connection.clone();
+    let established = Box::new(established);
     let keeper = mesh.links.snapshot().get(&established.peer.key()).cloned();
-    let taken = match keeper {
-        Some(peer) => peer
-            .inbox
-            .try_send(PeerEvent::Inbound(Box::new(established)))
-            .is_ok(),
+    // A keeper that has ended, and that the roster has not yet taken off the list, is none.
+    let taken = match keeper.filter(|peer| !peer.inbox.is_closed()) {
+        Some(peer) => peer.inbox.try_send(PeerEvent::Inbound(established)).is_ok(),
         None => mesh
             .roster
-            .try_send(RosterEvent::Inbound(Box::new(established)))
+            .try_send(RosterEvent::Inbound(established))
             .is_ok(),
     };
     if !taken {

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::join_all;
 use thiserror::Error;
 use tokio::{sync::Semaphore, time::timeout_at};
 use tower::{
@@ -23,7 +24,7 @@ use crate::{
     config::HostPort,
     deadline::{self, Closed, Connection, Endpoint},
     env::BoxFuture,
-    id::{LinkGeneration, NodeGeneration},
+    id::NodeGeneration,
     identity::{Expect, Refusal},
     keeper::{DialError, DialErrorKind, DialPool},
     link::{
@@ -41,8 +42,6 @@ pub(crate) struct DialRequest {
     pub(crate) endpoint: Endpoint,
     pub(crate) expect: Expect,
     pub(crate) targets: Vec<HostPort>,
-    /// The link to this peer that the node holds, as it says in Hello.
-    pub(crate) current_link: Option<LinkGeneration>,
 }
 
 /// Dials, in two pools: peers that are believed to answer never queue behind black holes.
@@ -162,12 +161,20 @@ async fn dial(
         endpoint,
         expect,
         targets,
-        current_link,
     } = request;
+    // All at once, and for half of the time: a name server that is silent must not keep the dial
+    // from the addresses that need none.
+    let resolve_by = began + (deadline - began) / 2;
+    let resolved = join_all(
+        targets
+            .iter()
+            .map(|target| mesh.resolve(target, resolve_by)),
+    )
+    .await;
     let mut addresses = Vec::new();
     let mut not_found = None;
-    for target in &targets {
-        match mesh.resolve(target, deadline).await {
+    for (target, found) in targets.iter().zip(resolved) {
+        match found {
             Ok(found) => addresses.extend(found),
             Err(error) => not_found = Some(format!("{target}: {error}")),
         }
@@ -190,14 +197,13 @@ async fn dial(
         Some(why) => DialFailure::new(DialErrorKind::Handshake, why.to_string()),
         None => DialFailure::from_race(failed),
     })?;
-    let hello = mesh.hello(mesh.next_link(), current_link);
     let times = Times {
         began,
         deadline,
         date: mesh.env.wall.now(),
     };
     let mut cancelled = Cancelled(Some(connection.clone()));
-    let made = setup::dialed(connection, hello, &material, times).await;
+    let made = setup::dialed(connection, |peer| mesh.dial_hello(peer), &material, times).await;
     cancelled.0 = None;
     made.map_err(DialFailure::from)
 }

@@ -89,6 +89,16 @@ impl Mesh {
         self.flows.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// This node's Hello on a link that it dials to `peer`, with a generation of its own.
+    pub(crate) fn dial_hello(&self, peer: &NodeId) -> Hello {
+        let link = self.next_link();
+        Hello {
+            // Not asked for again: it may move meanwhile, and both must say the same.
+            generation: link.node,
+            ..self.hello(link, self.links.current(peer.key()))
+        }
+    }
+
     /// This node's Hello on `link`, to a peer of which it holds `current_link`.
     pub fn hello(&self, link: LinkGeneration, current_link: Option<LinkGeneration>) -> Hello {
         Hello {

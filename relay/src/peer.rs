@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -34,7 +34,7 @@ use crate::{
 /// What happens to a peer, for its keeper to hear.
 #[derive(Debug)]
 pub(crate) enum PeerEvent {
-    /// Other addresses are configured; no address means that it is no longer wanted.
+    /// It is wanted, at these addresses.
     Addresses(Vec<HostPort>),
     /// The dial that was asked for has ended.
     Dialed(DialId, Box<Result<Established, DialFailure>>),
@@ -95,6 +95,10 @@ pub(crate) struct PeerTask {
     inbox: mpsc::Receiver<PeerEvent>,
     /// Something of the report has changed since it was stored.
     unreported: bool,
+    /// Events handled since the timer was last looked at.
+    events_in_row: usize,
+    /// When a peer that is not wanted and has no link is forgotten.
+    forget_at: Option<Instant>,
 }
 
 /// A link and what owns its tasks.
@@ -103,6 +107,8 @@ struct Served {
     scope: Scope,
     /// Once retired: when to see whether its work is done.
     retiring: Option<Instant>,
+    /// Nothing was open on it when it was last looked at.
+    quiet: bool,
 }
 
 enum Wake {
@@ -147,6 +153,9 @@ impl PeerTask {
         if !addresses.is_empty() {
             keeper.want(now);
         }
+        if mesh.duplicate.load(Ordering::Relaxed) {
+            keeper.handle_duplicate_name(now);
+        }
         let task = Self {
             mesh: mesh.clone(),
             peer: peer.clone(),
@@ -161,13 +170,15 @@ impl PeerTask {
             dial: None,
             inbox,
             unreported: true,
+            events_in_row: 0,
+            forget_at: None,
         };
         (task, peer)
     }
 
     /// Runs until the keeper is closed or the owner stops it.
     pub(crate) async fn run(mut self, task: Task) {
-        self.perform_outputs();
+        self.perform_outputs(clock::now());
         while self.keeper.state() != StateName::Closed {
             let wake = self.next_wake(&task).await;
             let now = clock::now();
@@ -176,11 +187,26 @@ impl PeerTask {
                     self.keeper.forget(now, CloseCode::Shutdown, now);
                     self.keeper.handle_timeout(now);
                 }
-                Wake::Event(event) => self.handle_event(now, event),
+                Wake::Event(event) => {
+                    self.handle_event(now, event);
+                    // Events go before the timer, so that none is late that came in time. A peer
+                    // that floods this node with them does not stop the clock.
+                    self.events_in_row += 1;
+                    if self.events_in_row >= INBOX {
+                        self.handle_timeout(now);
+                    }
+                }
                 Wake::Timer => self.handle_timeout(now),
             }
-            self.perform_outputs();
+            self.perform_outputs(now);
+            self.forget_at = match (self.keeper.state(), self.addresses.is_empty()) {
+                (StateName::Idle, true) => self.forget_at.or(Some(now + FORGET_AFTER)),
+                _ => None,
+            };
         }
+        self.turn_away();
+        // The roster finds it out by itself if it has no room for this.
+        let _ = self.mesh.roster.try_send(RosterEvent::Ended);
         task.waits(Wait::Close);
         self.scope.close(clock::now() + END_WITHIN).await;
     }
@@ -196,7 +222,7 @@ impl PeerTask {
             .values()
             .filter_map(|served| served.retiring)
             .min();
-        let timer = [self.keeper.poll_timeout(), look]
+        let timer = [self.keeper.poll_timeout(), look, self.forget_at]
             .into_iter()
             .flatten()
             .min();
@@ -208,12 +234,28 @@ impl PeerTask {
         }
     }
 
+    /// Hears nobody any more: those who have something to say find that out at once.
+    fn turn_away(&mut self) {
+        self.inbox.close();
+        while let Ok(event) = self.inbox.try_recv() {
+            if let PeerEvent::Inbound(established) = event {
+                established.connection.close(CloseCode::Removed, b"");
+            }
+        }
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
+        self.events_in_row = 0;
+        if self.forget_at.is_some_and(|at| at <= now) {
+            return self.keeper.forget(now, CloseCode::Removed, now);
+        }
         let mut idle = Vec::new();
         for (generation, served) in &mut self.links {
             if served.retiring.is_some_and(|at| at <= now) {
                 served.retiring = Some(now + LOOK_EVERY);
-                if served.link.is_idle() {
+                // Twice in a row: a stream may be on its way that was opened just before.
+                let was_quiet = std::mem::replace(&mut served.quiet, served.link.is_idle());
+                if was_quiet && served.quiet {
                     idle.push(*generation);
                 }
             }
@@ -228,10 +270,9 @@ impl PeerTask {
         match event {
             PeerEvent::Addresses(addresses) => {
                 self.addresses = addresses;
-                if !self.addresses.is_empty() {
-                    self.keeper.want(now);
-                    self.keeper.handle_heard_of(now);
-                }
+                self.keeper.want(now);
+                self.keeper.handle_heard_of(now);
+                self.report();
             }
             PeerEvent::Dialed(dial, result) => self.handle_dialed(now, dial, *result),
             PeerEvent::DuplicateName => self.keeper.handle_duplicate_name(now),
@@ -308,6 +349,7 @@ impl PeerTask {
                 link,
                 scope,
                 retiring: None,
+                quiet: false,
             },
         );
         Some(facts)
@@ -394,12 +436,12 @@ impl PeerTask {
         }
     }
 
-    fn perform_outputs(&mut self) {
+    fn perform_outputs(&mut self, now: Instant) {
         let mut published = None;
         while let Some(output) = self.keeper.poll_output() {
             self.unreported = true;
             match output {
-                Output::Dial { dial, pool, .. } => self.start_dial(dial, pool),
+                Output::Dial { dial, pool, .. } => self.start_dial(now, dial, pool),
                 Output::CancelDial { dial } => {
                     if let Some((_, task)) = self.dial.take_if(|(current, _)| *current == dial) {
                         task.abort();
@@ -418,7 +460,8 @@ impl PeerTask {
                 Output::Retire { link, .. } => {
                     if let Some(served) = self.links.get_mut(&link) {
                         served.link.set_retiring(true);
-                        served.retiring = Some(clock::now() + MOVE_WITHIN);
+                        served.retiring = Some(now + MOVE_WITHIN);
+                        served.quiet = false;
                     }
                 }
                 Output::Close { link, code, known } => {
@@ -443,12 +486,11 @@ impl PeerTask {
         }
     }
 
-    fn start_dial(&mut self, dial: DialId, pool: DialPool) {
+    fn start_dial(&mut self, now: Instant, dial: DialId, pool: DialPool) {
         let request = DialRequest {
             endpoint: self.endpoint.clone(),
             expect: Expect::Node(self.peer.id.clone()),
             targets: self.addresses.clone(),
-            current_link: self.keeper.current(),
         };
         let (dialer, inbox) = (self.dialer.clone(), self.peer.inbox.clone());
         self.mesh.counts.dials.incr();
@@ -467,8 +509,7 @@ impl PeerTask {
             Ok(task) => self.dial = Some((dial, task)),
             Err(refused) => {
                 let failure = DialFailure::local(&refused.to_string());
-                self.keeper
-                    .handle_dial_failed(clock::now(), dial, failure.error);
+                self.keeper.handle_dial_failed(now, dial, failure.error);
             }
         }
     }
@@ -533,6 +574,8 @@ const INBOX: usize = 256;
 /// Flows leave a retired link within this time, so it stays for so long even when it is idle.
 const MOVE_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// For people who look for why it went; then it counts no longer against `limits.links`.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// A peer that is removed may finish its streams for so long.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
 /// Every task of a link ends with its connection; what takes longer is named.

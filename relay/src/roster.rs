@@ -10,7 +10,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::SendTimeoutError},
+    oneshot,
+};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -25,13 +28,15 @@ use crate::{
     mesh::Mesh,
     peer::{PeerEvent, PeerTask},
     seeker::{self, Seeking},
-    tasks::{Scope, Task, TaskHandle, Wait},
+    tasks::{Scope, Task, Wait},
     worker::Worker,
 };
 
 /// What the roster is told.
 #[derive(Debug)]
 pub(crate) enum RosterEvent {
+    /// A keeper has closed.
+    Ended,
     /// A seeker has found out who lives at its addresses.
     Found {
         established: Box<Established>,
@@ -58,34 +63,41 @@ pub(crate) struct Roster {
     generation: OwnGeneration,
     events: mpsc::Receiver<RosterEvent>,
     peers: BTreeMap<NodeKey, Kept>,
-    /// By configured addresses.
+    /// By the addresses that are configured without a name.
     sought: BTreeMap<Vec<HostPort>, Sought>,
     fingerprint: u64,
     next_check: Instant,
-    next_look: Option<Instant>,
 }
 
 /// A peer that has a keeper.
 struct Kept {
     id: NodeId,
     inbox: mpsc::Sender<PeerEvent>,
-    task: TaskHandle,
     /// Owns the keeper alone, and names it in listings.
     scope: Scope,
-    /// Whether it is dialed: configured, or found by a seeker.
-    wanted: bool,
-    /// Whether it is configured by its name.
-    configured: bool,
-    /// Told to go. Such a keeper takes nothing back: a peer that is wanted again gets another.
-    leaving: bool,
-    /// Wanted again, and where.
-    again: Option<Vec<HostPort>>,
+    wanted: Wanted,
+}
+
+/// What the configuration has to do with a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    /// Nothing: it has dialed.
+    No,
+    /// It is named there, or was found at an address there.
+    Yes,
+    /// It was removed; its keeper finishes what is under way.
+    NoMore,
+    /// It was removed and is back: it gets a new keeper, with these addresses, after the old one.
+    Again(Vec<HostPort>),
 }
 
 /// What came of addresses that are configured without a name.
 enum Sought {
+    /// This peer lives there.
     Found(NodeKey),
+    /// They lead to this node.
     Myself,
+    /// A seeker dials them.
     Running {
         seeking: Arc<Seeking>,
         /// Owns the seeker: dropping it ends the search.
@@ -94,10 +106,9 @@ enum Sought {
 }
 
 enum Wake {
-    Check,
     Event(RosterEvent),
-    Look,
     Stop,
+    Timer,
 }
 
 impl Roster {
@@ -117,35 +128,32 @@ impl Roster {
             sought: BTreeMap::new(),
             fingerprint: mesh.env.certificates.fingerprint(),
             next_check: clock::now() + CHECK_EVERY,
-            next_look: None,
         }
     }
 
     /// Keeps the configured peers, and those that come, until the owner's end.
     pub(crate) async fn run(mut self, task: Task) {
         let mesh = self.mesh.clone();
-        self.reload(mesh.config.peers());
+        self.reload(mesh.config.peers()).await;
         loop {
             task.waits(Wait::Message);
             let wake = tokio::select! {
                 biased;
                 () = task.stopping() => Wake::Stop,
                 Some(event) = self.events.recv() => Wake::Event(event),
-                () = clock::sleep_until(self.next_look) => Wake::Look,
-                () = clock::sleep_until(Some(self.next_check)) => Wake::Check,
+                () = clock::sleep_until(Some(self.next_check)) => Wake::Timer,
             };
             match wake {
                 Wake::Stop => {
                     task.waits(Wait::Close);
                     return self.end().await;
                 }
-                Wake::Check => {
+                Wake::Timer => {
                     self.next_check = clock::now() + CHECK_EVERY;
                     self.forget_ended();
                     self.check_certificates();
                 }
-                Wake::Look => self.forget_ended(),
-                Wake::Event(event) => self.handle_event(event),
+                Wake::Event(event) => self.handle_event(event).await,
             }
         }
     }
@@ -157,54 +165,54 @@ impl Roster {
         join_all(kept.map(|kept| kept.scope.close(deadline))).await;
     }
 
-    fn handle_event(&mut self, event: RosterEvent) {
+    async fn handle_event(&mut self, event: RosterEvent) {
         match event {
+            RosterEvent::Ended => self.forget_ended(),
             RosterEvent::Found {
                 established,
                 targets,
             } => {
-                let found = Sought::Found(established.peer.key());
                 // The configuration may have dropped them since.
                 let wanted = self.sought.contains_key(&targets);
+                let found = Sought::Found(established.peer.key());
                 let dialed_at = if wanted { targets.clone() } else { Vec::new() };
-                self.take(established, dialed_at);
+                self.take(established, dialed_at).await;
                 self.end_seeking(&targets, found);
             }
             RosterEvent::Myself { targets } => self.end_seeking(&targets, Sought::Myself),
-            RosterEvent::Inbound(established) => self.take(established, Vec::new()),
+            RosterEvent::Inbound(established) => self.take(established, Vec::new()).await,
             RosterEvent::Reload { peers, done } => {
-                self.reload(&peers);
+                // The operator may have ended the other process of this name.
+                self.mesh.duplicate.store(false, Ordering::Relaxed);
+                self.reload(&peers).await;
                 self.check_certificates();
                 // Nobody waits any more: then nobody needs to know.
                 let _ = done.send(());
             }
-            RosterEvent::Stale { known } => self.handle_stale(known),
+            RosterEvent::Stale { known } => self.handle_stale(known).await,
         }
     }
 
     /// Gives a link to its peer's keeper, which is made if there is none.
     ///
     /// - `targets`: where a seeker has found the peer; it is dialed there from now on.
-    fn take(&mut self, established: Box<Established>, targets: Vec<HostPort>) {
+    async fn take(&mut self, established: Box<Established>, targets: Vec<HostPort>) {
         self.forget_ended();
         let connection = established.connection.clone();
-        let id = established.peer.clone();
-        let known = self.peers.contains_key(&id.key());
+        let (id, key) = (established.peer.clone(), established.peer.key());
+        let known = self.peers.contains_key(&key);
         if !known && self.peers.len() >= self.mesh.config.limits().links {
             warn!(peer = %id, "refused: as many peers as may be");
-            self.make_room();
+            self.make_room().await;
             return connection.close(CloseCode::Overloaded, b"");
         }
-        match self.peers.get_mut(&id.key()) {
-            None => self.keep(&id, targets),
-            // What is configured under its name counts more than where else it was found.
-            Some(kept) if targets.is_empty() || kept.configured => {}
-            Some(kept) => {
-                kept.wanted = true;
-                self.tell(id.key(), PeerEvent::Addresses(targets));
-            }
+        if !known {
+            self.keep(&id, targets);
+        } else if !targets.is_empty() {
+            // One that is named in the configuration has addresses of its own.
+            self.want(key, targets, false).await;
         }
-        let kept = self.peers.get(&id.key());
+        let kept = self.peers.get(&key);
         if kept.is_none_or(|kept| {
             kept.inbox
                 .try_send(PeerEvent::Inbound(established))
@@ -215,22 +223,24 @@ impl Roster {
     }
 
     /// Lets one peer go that came by itself and is not here any more, for the next that comes.
-    fn make_room(&mut self) {
+    async fn make_room(&mut self) {
         let links = self.mesh.links.snapshot();
-        let gone = self.peers.iter_mut().find(|(key, kept)| {
-            let linked = |peer: &Arc<Peer>| peer.slot.load().link.is_some();
-            !kept.wanted && !kept.leaving && !links.get(key).is_some_and(linked)
-        });
-        if let Some((_, kept)) = gone {
-            kept.leaving = true;
-            self.next_look = Some(clock::now() + LOOK_EVERY);
-            let _ = kept.inbox.try_send(PeerEvent::Forget(CloseCode::Removed));
+        let linked = |peer: &Arc<Peer>| peer.slot.load().link.is_some();
+        let gone = self
+            .peers
+            .iter_mut()
+            .find(|(key, kept)| kept.wanted == Wanted::No && !links.get(key).is_some_and(linked));
+        if let Some((key, kept)) = gone {
+            kept.wanted = Wanted::NoMore;
+            let key = *key;
+            self.tell(key, PeerEvent::Forget(CloseCode::Removed)).await;
         }
     }
 
     /// Adds and removes what has changed, and touches nothing else.
-    fn reload(&mut self, peers: &[PeerConfig]) {
-        let mut named = BTreeMap::new();
+    async fn reload(&mut self, peers: &[PeerConfig]) {
+        self.forget_ended();
+        let mut named: BTreeMap<NodeKey, (NodeId, Vec<HostPort>)> = BTreeMap::new();
         let mut unnamed = Vec::new();
         for peer in peers {
             match &peer.id {
@@ -241,18 +251,40 @@ impl Roster {
             }
         }
         self.sought.retain(|targets, _| unnamed.contains(targets));
-        self.let_go(&named);
-        for (key, (id, addresses)) in named {
-            match self.peers.get_mut(&key) {
-                Some(kept) if kept.leaving => kept.again = Some(addresses),
-                Some(kept) if !kept.task.is_finished() => {
-                    (kept.wanted, kept.configured) = (true, true);
-                    self.tell(key, PeerEvent::Addresses(addresses));
+        // Wanted at the addresses that the configuration gives, or else at those that led to it.
+        for (targets, sought) in &self.sought {
+            if let Sought::Found(key) = sought
+                && let Some(kept) = self.peers.get(key)
+            {
+                let found = || (kept.id.clone(), targets.clone());
+                named.entry(*key).or_insert_with(found);
+            }
+        }
+        let stays = |key: &NodeKey| named.contains_key(key);
+        let mut gone = Vec::new();
+        for (key, kept) in &mut self.peers {
+            match kept.wanted {
+                Wanted::Yes if !stays(key) => {
+                    info!(peer = %kept.id, "no longer configured");
+                    kept.wanted = Wanted::NoMore;
+                    gone.push(*key);
                 }
-                _ => self.keep_configured(&id, addresses),
+                Wanted::Again(_) if !stays(key) => kept.wanted = Wanted::NoMore,
+                Wanted::No | Wanted::Yes | Wanted::NoMore | Wanted::Again(_) => {}
+            }
+        }
+        for key in gone {
+            self.tell(key, PeerEvent::Forget(CloseCode::Removed)).await;
+        }
+        for (key, (id, addresses)) in named {
+            if self.peers.contains_key(&key) {
+                self.want(key, addresses, true).await;
+            } else {
+                self.keep(&id, addresses);
             }
         }
         for targets in unnamed {
+            // Found means kept, and from there on the keeper dials.
             if !self.sought.contains_key(&targets) {
                 self.seek(targets);
             }
@@ -260,69 +292,44 @@ impl Roster {
         self.publish_seekers();
     }
 
-    /// Tells the peers to go that were wanted and are not any more: neither by name nor by one of
-    /// the addresses that are still configured.
-    fn let_go(&mut self, named: &BTreeMap<NodeKey, (NodeId, Vec<HostPort>)>) {
-        let found: BTreeMap<NodeKey, &Vec<HostPort>> = self
-            .sought
-            .iter()
-            .filter_map(|(targets, sought)| match sought {
-                Sought::Found(key) => Some((*key, targets)),
-                Sought::Myself | Sought::Running { .. } => None,
-            })
-            .collect();
-        for (key, kept) in &mut self.peers {
-            kept.again = None;
-            if named.contains_key(key) || kept.leaving || !kept.wanted {
-                continue;
+    /// A peer that has a keeper is wanted, at `addresses`; these are new to it if they are `named`,
+    /// or if it was not wanted before.
+    async fn want(&mut self, key: NodeKey, addresses: Vec<HostPort>, named: bool) {
+        let Some(kept) = self.peers.get_mut(&key) else {
+            return;
+        };
+        match kept.wanted {
+            // A keeper that leaves does not come back.
+            Wanted::NoMore | Wanted::Again(_) => kept.wanted = Wanted::Again(addresses),
+            Wanted::Yes if !named => {}
+            Wanted::No | Wanted::Yes => {
+                kept.wanted = Wanted::Yes;
+                self.tell(key, PeerEvent::Addresses(addresses)).await;
             }
-            kept.configured = false;
-            let news = match found.get(key) {
-                Some(targets) => PeerEvent::Addresses((*targets).clone()),
-                None => {
-                    info!(peer = %kept.id, "no longer configured");
-                    kept.leaving = true;
-                    self.next_look = Some(clock::now() + LOOK_EVERY);
-                    PeerEvent::Forget(CloseCode::Removed)
-                }
-            };
-            // A keeper whose queue is full or gone is ending.
-            let _ = kept.inbox.try_send(news);
-        }
-    }
-
-    fn keep_configured(&mut self, id: &NodeId, addresses: Vec<HostPort>) {
-        self.keep(id, addresses);
-        if let Some(kept) = self.peers.get_mut(&id.key()) {
-            kept.configured = true;
         }
     }
 
     fn keep(&mut self, id: &NodeId, addresses: Vec<HostPort>) {
         let worker = Worker::of_pair(&self.workers, self.mesh.id.key(), id.key());
         let scope = worker.scope.child(format!("peer {id}"));
-        let wanted = !addresses.is_empty();
+        let wanted = match addresses.is_empty() {
+            true => Wanted::No,
+            false => Wanted::Yes,
+        };
         let with = (worker.endpoint.clone(), self.dialer.clone());
         let (task, peer) = PeerTask::new(&self.mesh, id.clone(), addresses, with, scope);
         // Apart from the scope of its links, which it ends itself.
         let own = worker.scope.child(format!("peer {id}"));
         match own.spawn("keeper", |running| task.run(running)) {
-            Ok(task) => {
-                let inbox = peer.inbox.clone();
+            Ok(_) => {
+                let kept = Kept {
+                    id: id.clone(),
+                    inbox: peer.inbox.clone(),
+                    scope: own,
+                    wanted,
+                };
                 self.mesh.links.add(peer);
-                self.peers.insert(
-                    id.key(),
-                    Kept {
-                        id: id.clone(),
-                        inbox,
-                        task,
-                        scope: own,
-                        wanted,
-                        configured: false,
-                        leaving: false,
-                        again: None,
-                    },
-                );
+                self.peers.insert(id.key(), kept);
             }
             Err(refused) => error!(peer = %id, error = %refused, "cannot keep a peer"),
         }
@@ -364,25 +371,25 @@ impl Roster {
         self.mesh.seekers.store(Arc::new(running.collect()));
     }
 
-    /// Keepers that have closed leave the list; a removed peer that is dialed by is new again.
+    /// Keepers that have closed leave the list. A peer that was removed and is configured again gets
+    /// a new one; any other is new when it dials.
     fn forget_ended(&mut self) {
-        let links = &self.mesh.links;
-        let mut again = Vec::new();
-        self.peers.retain(|key, kept| {
-            let ended = kept.task.is_finished();
-            if ended {
-                links.remove(*key);
-                again.extend(
-                    kept.again
-                        .take()
-                        .map(|addresses| (kept.id.clone(), addresses)),
-                );
+        let ended = |kept: &Kept| kept.inbox.is_closed();
+        let ended: Vec<NodeKey> = self
+            .peers
+            .iter()
+            .filter(|(_, kept)| ended(kept))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in ended {
+            self.mesh.links.remove(key);
+            if let Some(Kept { id, wanted, .. }) = self.peers.remove(&key)
+                && let Wanted::Again(addresses) = wanted
+            {
+                self.keep(&id, addresses);
             }
-            !ended
-        });
-        for (id, addresses) in again {
-            self.keep_configured(&id, addresses);
         }
+        // A peer that was found and has no keeper any more is sought again where it was.
         let lost: Vec<Vec<HostPort>> = self
             .sought
             .iter()
@@ -395,23 +402,22 @@ impl Roster {
             lost.into_iter().for_each(|targets| self.seek(targets));
             self.publish_seekers();
         }
-        let leaving = self.peers.values().any(|kept| kept.leaving);
-        self.next_look = leaving.then(|| clock::now() + LOOK_EVERY);
     }
 
-    fn handle_stale(&mut self, known: NodeGeneration) {
+    async fn handle_stale(&mut self, known: NodeGeneration) {
         match self.generation.handle_stale(known, &*self.mesh.env.state) {
             Ok(Conflict::AlreadyAbove) => {}
             Ok(Conflict::Moved(generation)) => {
                 warn!(%known, %generation, "a peer knows a newer process of this name: moved above it");
                 self.mesh.generation.store(generation.0, Ordering::Relaxed);
-                self.tell_all(|| PeerEvent::GenerationMoved);
+                self.tell_all(|| PeerEvent::GenerationMoved).await;
             }
             Ok(Conflict::DuplicateName) => {
                 if !self.mesh.duplicate.swap(true, Ordering::Relaxed) {
                     error!(%known, "another process uses this node's name: this one stops dialing");
-                    self.tell_all(|| PeerEvent::DuplicateName);
                 }
+                // Told again even if known: a reload may have set the keepers to dialing.
+                self.tell_all(|| PeerEvent::DuplicateName).await;
             }
             Err(error) => error!(%error, "cannot move above a newer process of this name"),
         }
@@ -424,7 +430,7 @@ impl Roster {
         // Taken before loading: files that change while they are read are then read again.
         let fingerprint = certificates.fingerprint();
         if std::mem::replace(&mut self.fingerprint, fingerprint) == fingerprint {
-            return self.tell_all(|| PeerEvent::Recheck);
+            return self.recheck();
         }
         match certificates.load(now) {
             Ok(material) => {
@@ -439,22 +445,35 @@ impl Roster {
             }
             Err(error) => error!(%error, "certificates not reloaded, the old ones stay in use"),
         }
-        self.tell_all(|| PeerEvent::Recheck);
+        self.recheck();
     }
 
-    fn tell(&self, peer: NodeKey, event: PeerEvent) {
-        // A keeper whose queue is full or gone is ending.
-        let _ = self.peers.get(&peer).map(|kept| kept.inbox.try_send(event));
-    }
-
-    fn tell_all(&self, event: impl Fn() -> PeerEvent) {
+    fn recheck(&self) {
         for kept in self.peers.values() {
-            let _ = kept.inbox.try_send(event());
+            // One without room is asked the next time.
+            let _ = kept.inbox.try_send(PeerEvent::Recheck);
+        }
+    }
+
+    /// Nothing repeats what is told, so this waits for room. A keeper takes its events at once and
+    /// never waits for the roster; one that does not is stuck, and is left to its fate.
+    async fn tell(&self, peer: NodeKey, event: PeerEvent) {
+        let Some(kept) = self.peers.get(&peer) else {
+            return;
+        };
+        if let Err(SendTimeoutError::Timeout(_)) = kept.inbox.send_timeout(event, TELL_WITHIN).await
+        {
+            error!(peer = %kept.id, "its keeper does not listen");
+        }
+    }
+
+    async fn tell_all(&self, event: impl Fn() -> PeerEvent) {
+        for peer in self.peers.keys() {
+            self.tell(*peer, event()).await;
         }
     }
 }
 
 /// How soon a changed certificate is noticed without a signal, and a link whose peer's has expired.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// How soon a peer that was told to go leaves the list once it has gone.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const TELL_WITHIN: Duration = Duration::from_secs(1);

@@ -1,14 +1,14 @@
 //! Dials an address whose node is not known yet, until it has found out.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwapOption;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     clock,
@@ -62,19 +62,26 @@ pub(crate) async fn run(
     let mut pause = FIRST_PAUSE;
     let mut pool = DialPool::Fresh;
     loop {
+        // Two processes of one name push each other out by dialing.
+        while mesh.duplicate.load(Ordering::Relaxed) {
+            task.waits(Wait::Backoff);
+            let until = clock::now() + mesh.config.shared().backoff_max;
+            if !sleep_until(&task, until).await {
+                return;
+            }
+        }
         task.waits(Wait::Dial);
         let request = DialRequest {
             endpoint: endpoint.clone(),
             expect: Expect::AnyOfTrustDomain,
             targets: targets.clone(),
-            current_link: None,
         };
         let dialed = tokio::select! {
             biased;
             () = task.stopping() => return,
             dialed = dialer.dial(pool, request) => dialed,
         };
-        let error = match dialed {
+        let failure = match dialed {
             Ok(established) => {
                 info!(peer = %established.peer, address = name, "a seeker has found a peer");
                 let found = RosterEvent::Found {
@@ -90,20 +97,36 @@ pub(crate) async fn run(
                 let _ = mesh.roster.send(RosterEvent::Myself { targets }).await;
                 return;
             }
-            Err(failure) => failure.error,
+            Err(failure) => failure,
         };
-        warn!(address = name, %error, "a seeker has found nobody");
+        if let Some(known) = failure.known {
+            // A full roster has reports enough.
+            let _ = mesh.roster.try_send(RosterEvent::Stale { known });
+        }
+        // Once: it goes on for as long as nobody is there.
+        if pool == DialPool::Fresh {
+            warn!(address = name, error = %failure, "a seeker has found nobody yet");
+        } else {
+            debug!(address = name, error = %failure, "a seeker has found nobody");
+        }
         pool = DialPool::Retry;
         task.waits(Wait::Backoff);
         let share = jitter.random_range(0.0..1.0);
         let until = clock::now() + pause.mul_f64(share);
-        seeking.failed.store(Some(Arc::new((error, until))));
-        pause = (pause * 2).min(mesh.config.shared().backoff_max);
-        tokio::select! {
-            biased;
-            () = task.stopping() => return,
-            () = clock::sleep_until(Some(until)) => {}
+        seeking.failed.store(Some(Arc::new((failure.error, until))));
+        if !sleep_until(&task, until).await {
+            return;
         }
+        pause = (pause * 2).min(mesh.config.shared().backoff_max);
+    }
+}
+
+/// `false` if the task is to end.
+async fn sleep_until(task: &Task, until: Instant) -> bool {
+    tokio::select! {
+        biased;
+        () = task.stopping() => false,
+        () = clock::sleep_until(Some(until)) => true,
     }
 }
 

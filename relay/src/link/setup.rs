@@ -52,7 +52,8 @@ pub struct Times {
 
 /// Says Hello first, and waits for the peer's.
 ///
-/// - `ours`: its `link` is the new link's generation.
+/// - `hello`: makes this node's Hello for the peer, with the new link's generation. Asked for when
+///   it is sent: what it says of the link that is held must be true then.
 ///
 /// # Errors
 /// [`SetupError`]; the connection is closed with its code.
@@ -61,7 +62,7 @@ pub struct Times {
 /// Not cancel safe: drop the connection with the future.
 pub async fn dialed(
     connection: Connection,
-    ours: Hello,
+    hello: impl FnOnce(&NodeId) -> Hello,
     material: &Material,
     times: Times,
 ) -> Result<Established, SetupError> {
@@ -70,21 +71,25 @@ pub async fn dialed(
         let peer = certified(&connection, material, times)?;
         let (mut control, receiver) = connection.open(deadline).await?;
         let mut frames = FrameReader::control(receiver, PROTOCOL);
+        let ours = hello(&peer);
         say(&mut control, &ours, deadline).await?;
         let hello = hear(&mut frames, deadline).await?;
         check(&ours, &hello, &peer)?;
         if hello.link != ours.link {
             return Err(SetupError::OtherLink);
         }
-        Ok(Exchanged {
-            control,
-            frames,
-            hello,
-            peer,
-        })
+        Ok((
+            Exchanged {
+                control,
+                frames,
+                hello,
+                peer,
+            },
+            ours.generation,
+        ))
     };
-    let exchanged = exchange.await.map_err(|error| refuse(&connection, error))?;
-    Ok(exchanged.into_link(connection, ours.generation, times.began, true))
+    let (exchanged, ours) = exchange.await.map_err(|error| refuse(&connection, error))?;
+    Ok(exchanged.into_link(connection, ours, times.began, true))
 }
 
 /// Waits for the dialer's Hello and answers it.

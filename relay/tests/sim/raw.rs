@@ -137,7 +137,7 @@ impl Raw {
         hello: Hello,
     ) -> Result<Established, SetupError> {
         let connection = self.connect(to).await;
-        setup::dialed(connection, hello, &self.material, self.times()).await
+        setup::dialed(connection, |_| hello, &self.material, self.times()).await
     }
 
     /// A link on which everything is right.
