@@ -19,6 +19,8 @@ mod links;
 mod load;
 #[path = "sim/misbehaviour.rs"]
 mod misbehaviour;
+#[path = "sim/peers.rs"]
+mod peers;
 #[path = "sim/raw.rs"]
 mod raw;
 #[path = "sim/replay.rs"]

@@ -133,18 +133,30 @@ impl AsyncWrite for Tcp {
 
 /// Names that the whole fleet resolves alike. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Names(Arc<Mutex<BTreeMap<String, Vec<SocketAddr>>>>);
+pub(crate) struct Names(Arc<Mutex<BTreeMap<String, Option<Vec<SocketAddr>>>>>);
 
 impl Names {
     pub(crate) fn set(&self, host: &str, addresses: &[SocketAddr]) {
-        self.0.lock().insert(host.to_owned(), addresses.to_vec());
+        let addresses = Some(addresses.to_vec());
+        self.0.lock().insert(host.to_owned(), addresses);
+    }
+
+    /// Nobody answers when asked for `host`.
+    pub(crate) fn hang(&self, host: &str) {
+        self.0.lock().insert(host.to_owned(), None);
     }
 }
 
 impl Resolver for Names {
     fn resolve<'a>(&'a self, host: &'a str, _: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         let found = self.0.lock().get(host).cloned();
-        Box::pin(async move { found.ok_or_else(|| io::ErrorKind::NotFound.into()) })
+        Box::pin(async move {
+            match found {
+                Some(Some(addresses)) => Ok(addresses),
+                Some(None) => std::future::pending().await,
+                None => Err(io::ErrorKind::NotFound.into()),
+            }
+        })
     }
 }
 

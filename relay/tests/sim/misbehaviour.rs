@@ -462,7 +462,12 @@ async fn peer_whose_one_loop_is_wedged_is_down_within_the_bound_of_that_loop() {
         let (scene, raw) = with_raw(seed).await;
         let to = scene.fleet.address(scene.a);
         let began = clock::now();
-        let answers = Answers { packets, requests };
+        let promotions = true;
+        let answers = Answers {
+            packets,
+            requests,
+            promotions,
+        };
         let link = raw.link(to, answers).await;
         let key = raw.id.key();
         let links = &scene.fleet.mesh(scene.a).links;

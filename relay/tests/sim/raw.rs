@@ -178,18 +178,27 @@ pub(crate) struct Said {
     pub(crate) frames: Receiver,
 }
 
-/// Which probes a raw peer answers.
+/// Which probes a raw peer answers, and whether it takes part in promotions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answers {
     pub(crate) packets: bool,
     pub(crate) requests: bool,
+    pub(crate) promotions: bool,
 }
 
 impl Answers {
     pub(crate) const ALL: Self = Self {
         packets: true,
         requests: true,
+        promotions: true,
     };
+
+    pub(crate) fn without_promotion(self) -> Self {
+        Self {
+            promotions: false,
+            ..self
+        }
+    }
 }
 
 /// A link of a raw peer, which promotes and answers probes as a node would, unless told otherwise.
@@ -233,7 +242,9 @@ impl RawLink {
                 let answer = match &frame {
                     Frame::Probe { id } if answers.requests => Some(Frame::ProbeReply { id: *id }),
                     Frame::Probe { .. } => None,
-                    Frame::Promote { epoch } => Some(Frame::Promoted { epoch: *epoch }),
+                    Frame::Promote { epoch } if answers.promotions => {
+                        Some(Frame::Promoted { epoch: *epoch })
+                    }
                     _ => None,
                 };
                 if !matches!(frame, Frame::Probe { .. }) {
@@ -262,7 +273,7 @@ impl RawLink {
             heard,
             say,
         };
-        if Role::of(raw.id.key(), peer.key()) == Role::Arbiter {
+        if answers.promotions && Role::of(raw.id.key(), peer.key()) == Role::Arbiter {
             link.say(&Frame::Promote { epoch: 1 });
         }
         // The promotion, and its confirmation.

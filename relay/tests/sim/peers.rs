@@ -1,0 +1,196 @@
+//! Which peers a node has: configured, found, removed, and coming by themselves.
+
+use causeway::{clock, code::CloseCode, deadline::Closed, keeper::PeerStatus, wire::CloseReason};
+
+use crate::{
+    fleet::{Fleet, Member, ms, sleep},
+    raw::{Answers, Raw},
+    traffic::Scene,
+};
+
+fn add_peer(fleet: &mut Fleet, to: Member, peer: Member) {
+    let (id, address) = (fleet.id(peer).clone(), fleet.address(peer).to_string());
+    fleet.add_peer(to, &id, &[address]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_a_seeker_found_keeps_its_link_over_a_reload_and_goes_with_its_address() {
+    let mut fleet = Fleet::new(100);
+    let (a, b) = (fleet.add("eu", "a", ""), fleet.add("us", "b", ""));
+    let address = fleet.address(b).to_string();
+    fleet.add_seed(a, &address);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, b], ms(2_000)).await;
+    sleep(ms(2_000)).await;
+    let first = fleet.link(a, b).unwrap().generation;
+    let dials = fleet.mesh(a).counts.dials.value();
+    for _ in 0..3 {
+        fleet.reload(a).await;
+        sleep(ms(12_000)).await;
+        assert_eq!(fleet.link(a, b).unwrap().generation, first);
+    }
+    assert_eq!(fleet.mesh(a).counts.dials.value(), dials);
+    // It is dialed again as a configured one is.
+    fleet.kill(b);
+    sleep(ms(8_000)).await;
+    fleet.start(b).await;
+    fleet.until_linked(&[a, b], ms(8_000)).await;
+    fleet.clear_peers(a);
+    fleet.reload(a).await;
+    fleet
+        .until("removed", ms(15_000), || fleet.peer(a, b).is_none())
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_came_by_itself_and_was_configured_later_is_removed_with_its_configuration() {
+    let mut fleet = Fleet::new(101);
+    let (a, b) = (fleet.add("eu", "a", ""), fleet.add("us", "b", ""));
+    add_peer(&mut fleet, b, a);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, b], ms(8_000)).await;
+    let first = fleet.link(a, b).unwrap().generation;
+    add_peer(&mut fleet, a, b);
+    fleet.reload(a).await;
+    sleep(ms(1_000)).await;
+    assert_eq!(fleet.link(a, b).unwrap().generation, first);
+    fleet.clear_peers(a);
+    fleet.reload(a).await;
+    let gone = || fleet.link(b, a).is_none_or(|link| link.generation != first);
+    fleet.until("removed", ms(3_000), gone).await;
+    // It is still wanted there, and nothing forbids it here.
+    fleet.until_linked(&[a, b], ms(20_000)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_is_removed_and_configured_again_at_once_is_linked_again() {
+    let mut scene = Scene::new(102, |_, _, _| {}).await;
+    let c = scene.fleet.add("us", "c", "");
+    let (fleet, a, b) = (&mut scene.fleet, scene.a, scene.b);
+    fleet.start(c).await;
+    for pause in [ms(0), ms(100), ms(1_000), ms(3_000)] {
+        add_peer(fleet, a, c);
+        fleet.reload(a).await;
+        fleet.until_linked(&[a, c], ms(3_000)).await;
+        sleep(ms(1_000)).await;
+        fleet.clear_peers(a);
+        add_peer(fleet, a, b);
+        fleet.reload(a).await;
+        sleep(pause).await;
+        add_peer(fleet, a, c);
+        fleet.reload(a).await;
+        sleep(ms(4_000)).await;
+        assert!(fleet.linked(a, c), "{pause:?}\n{}", fleet.describe());
+        fleet.clear_peers(a);
+        add_peer(fleet, a, b);
+        fleet.reload(a).await;
+        sleep(ms(15_000)).await;
+        assert!(fleet.peer(a, c).is_none());
+    }
+    scene.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn name_that_is_not_answered_does_not_keep_the_next_address_from_being_dialed() {
+    let mut fleet = Fleet::new(103);
+    let (a, b) = (fleet.add("eu", "a", ""), fleet.add("us", "b", ""));
+    fleet.names.hang("slow.example.org");
+    let (id, address) = (fleet.id(b).clone(), fleet.address(b).to_string());
+    let names = ["slow.example.org:7400", "none.example.org:7400", &address];
+    fleet.add_peer(a, &id, &names.map(str::to_owned));
+    fleet.start_all().await;
+    let took = fleet.until_linked(&[a, b], ms(8_000)).await;
+    assert!(took <= ms(2_100), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_addresses_cost_one_stagger_each_before_the_one_that_answers() {
+    let mut fleet = Fleet::new(104);
+    let (a, b) = (fleet.add("eu", "a", ""), fleet.add("us", "b", ""));
+    fleet.delay(a, b, ms(40));
+    let silent = [fleet.host("x").ip(), fleet.host("y").ip()];
+    let (id, address) = (fleet.id(b).clone(), fleet.address(b).to_string());
+    let [x, y] = silent.map(|ip| format!("{ip}:7400"));
+    fleet.add_peer(a, &id, &[x, y, address]);
+    fleet.start_all().await;
+    let took = fleet.until_linked(&[a, b], ms(3_000)).await;
+    // Two staggers of 250 ms, handshake, Hellos, and the promotion.
+    assert!(took >= ms(500) && took <= ms(500 + 3 * 80 + 5), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn hello_of_an_older_process_is_answered_with_the_generation_that_is_known() {
+    let scene = Scene::new(105, |_, _, _| {}).await;
+    let raw = Raw::new(&scene.fleet, "us", "raw");
+    let to = scene.fleet.address(scene.a);
+    let link = raw.link(to, Answers::ALL).await;
+    let mut older = raw.hello(raw.next_link());
+    older.generation.0 -= 1;
+    older.link.node = older.generation;
+    let stale = raw.dial_with(to, older).await.unwrap();
+    match stale.connection.closed().await {
+        Closed::ByPeer { code, reason } => {
+            let reason = CloseReason::decode(code.number().into(), &reason);
+            assert_eq!(code, CloseCode::Stale);
+            assert_eq!(reason.known, Some(raw.generation()));
+        }
+        other => panic!("{other}"),
+    }
+    // A generation that is in use is not a link of its own.
+    let twice = raw.dial_with(to, raw.hello(link.generation)).await.unwrap();
+    match twice.connection.closed().await {
+        Closed::ByPeer { code, .. } => assert_eq!(code, CloseCode::Malformed),
+        other => panic!("{other}"),
+    }
+    assert!(link.is_open());
+    let links = &scene.fleet.mesh(scene.a).links;
+    assert_eq!(links.get(raw.id.key()).unwrap().generation, link.generation);
+    scene.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_beyond_the_limit_are_refused_and_told_so() {
+    let scene = Scene::with_tables(106, "[limits]\nlinks = 2\n", |_, _, _| {}).await;
+    let to = scene.fleet.address(scene.a);
+    let first = Raw::new(&scene.fleet, "us", "first");
+    let kept = first.link(to, Answers::ALL).await;
+    let second = Raw::new(&scene.fleet, "us", "second");
+    let hello = second.hello(second.next_link());
+    let refused = second.dial_with(to, hello).await.unwrap();
+    match refused.connection.closed().await {
+        Closed::ByPeer { code, .. } => assert_eq!(code, CloseCode::Overloaded),
+        other => panic!("{other}"),
+    }
+    assert!(kept.is_open());
+    scene.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn link_that_is_never_promoted_or_confirmed_is_closed_after_five_seconds() {
+    let mut scene = Scene::new(107, |_, _, _| {}).await;
+    // One of the two is the arbiter towards `a`, the other is not.
+    for name in ["raw0", "raw1", "raw2", "raw3"] {
+        let raw = Raw::new(&scene.fleet, "us", name);
+        let address = raw.address().to_string();
+        scene.fleet.add_peer(scene.a, &raw.id, &[address]);
+        scene.fleet.reload(scene.a).await;
+        let link = raw.accept_link(Answers::ALL.without_promotion()).await;
+        let from = clock::now();
+        match link.closed().await {
+            Closed::ByPeer { code, .. } => assert_eq!(code, CloseCode::SetupTimeout, "{name}"),
+            other => panic!("{other}"),
+        }
+        let took = clock::now() - from;
+        assert!(took >= ms(4_500) && took <= ms(5_010), "{name}: {took:?}");
+        let status = scene.fleet.mesh(scene.a).links.snapshot()[&raw.id.key()]
+            .slot
+            .load()
+            .status
+            .clone();
+        assert!(
+            !matches!(status, PeerStatus::Up { .. }),
+            "{name}: {status:?}"
+        );
+    }
+    scene.finish().await;
+}
