@@ -12,6 +12,7 @@ use crate::{env::StateStore, id::NodeGeneration};
 ///   start ── max(wall clock in ms, persisted + 1) ──▶ First
 ///   First ── a peer knows a higher one ─────────────▶ Moved (persisted above it)
 ///   Moved ── a peer knows a higher one again ───────▶ DuplicateName
+///   DuplicateName ── the operator reloads ──────────▶ First
 /// ```
 ///
 /// One conflict has honest causes: a lost state directory together with a clock set back. A second
@@ -70,6 +71,14 @@ impl OwnGeneration {
     /// Whether another process was found to use this name.
     pub fn is_duplicate(&self) -> bool {
         self.state == State::DuplicateName
+    }
+
+    /// The operator has seen to it that no other process uses the name: the node may move above
+    /// what that process has left behind.
+    pub fn handle_reload(&mut self) {
+        if self.state == State::DuplicateName {
+            self.state = State::First;
+        }
     }
 
     /// A peer answered that it knows `known` of this node's name.
@@ -187,6 +196,20 @@ mod tests {
         );
         assert!(own.is_duplicate());
         assert_eq!(own.current(), NodeGeneration(701));
+    }
+
+    #[test]
+    fn duplicate_may_move_once_more_after_a_reload_and_others_may_not() {
+        let store = Memory::default();
+        let mut own = OwnGeneration::try_start(at_ms(100), &store).unwrap();
+        own.handle_stale(NodeGeneration(700), &store).unwrap();
+        own.handle_reload();
+        let again = own.handle_stale(NodeGeneration(800), &store).unwrap();
+        assert_eq!(again, Conflict::DuplicateName);
+        own.handle_reload();
+        assert!(!own.is_duplicate());
+        let moved = own.handle_stale(NodeGeneration(900), &store).unwrap();
+        assert_eq!(moved, Conflict::Moved(NodeGeneration(901)));
     }
 
     #[test]

@@ -183,6 +183,7 @@ impl Roster {
             RosterEvent::Inbound(established) => self.take(established, Vec::new()).await,
             RosterEvent::Reload { peers, done } => {
                 // The operator may have ended the other process of this name.
+                self.generation.handle_reload();
                 self.mesh.duplicate.store(false, Ordering::Relaxed);
                 self.reload(&peers).await;
                 self.check_certificates();
@@ -414,7 +415,7 @@ impl Roster {
             }
             Ok(Conflict::DuplicateName) => {
                 if !self.mesh.duplicate.swap(true, Ordering::Relaxed) {
-                    error!(%known, "another process uses this node's name: this one stops dialing");
+                    error!(%known, "another process uses this node's name: this one stops dialing until it is reloaded");
                 }
                 // Told again even if known: a reload may have set the keepers to dialing.
                 self.tell_all(|| PeerEvent::DuplicateName).await;
