@@ -144,7 +144,6 @@ async fn three_hundred_black_holes_do_not_hold_up_the_living() {
     let took = fleet
         .until("the living are linked", ms(60_000), linked)
         .await;
-    println!("TOOK {took:?}");
     assert!(took <= ms(3_000), "{took:?}");
 }
 

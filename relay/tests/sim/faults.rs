@@ -52,7 +52,6 @@ async fn frozen_peer_is_down_within_its_bound_and_back_soon_after_the_thaw() {
         sleep(frozen_for - took).await;
         fleet.machine(c).thaw();
         let took = fleet.until_linked(&[a, c], ms(10_000)).await;
-        println!("frozen for {frozen_for:?}, back in {took:?}");
         assert!(took <= ms(2_000), "frozen for {frozen_for:?}: {took:?}");
         let linked = fleet.link(a, c).unwrap().generation;
         sleep(ms(40_000)).await;
@@ -78,7 +77,6 @@ async fn killed_peer_takes_its_place_over_at_once_when_it_is_back() {
         let fresh =
             || fleet.linked(a, c) && fleet.link(a, c).unwrap().generation != before.generation;
         let took = fleet.until("linked anew", ms(10_000), fresh).await;
-        println!("away for {away:?}, back in {took:?}");
         assert!(took <= 3 * RTT + ms(50), "away for {away:?}: {took:?}");
         let now = fleet.link(a, c).unwrap();
         assert!(now.peer_generation > before.peer_generation);
@@ -114,7 +112,6 @@ async fn restart_with_lost_state_and_clock_set_back_moves_above_and_links_everyw
     assert!(fleet.mesh(c).generation() < before);
     let linked = || fleet.linked(a, c) && fleet.linked(b, c);
     let took = fleet.until("linked", ms(5_000), linked).await;
-    println!("moved above in {took:?}");
     assert!(took <= ms(2_000), "{took:?}");
     sleep(ms(10_000)).await;
     for from in [a, b] {
@@ -158,6 +155,16 @@ async fn second_process_of_one_name_ends_in_duplicate_name_on_one_and_a_stable_l
         "it stays quiet"
     );
     assert_eq!(fleet.link(a, c).unwrap().generation, link.generation);
+
+    // With the other one gone, a reload of this one is all it takes.
+    fleet.kill(kept);
+    sleep(ms(10_000)).await;
+    fleet.reload(lost).await;
+    assert!(!fleet.mesh(lost).duplicate.load(Ordering::Relaxed));
+    let back = || fleet.linked(a, lost);
+    fleet.until("the other is linked", ms(3_000), back).await;
+    sleep(ms(20_000)).await;
+    assert!(fleet.linked(a, lost) && !fleet.mesh(lost).duplicate.load(Ordering::Relaxed));
     scene.finish().await;
 }
 
@@ -199,7 +206,6 @@ async fn partition_heals_within_one_backoff_and_one_dial() {
             .sim
             .heal_partition(&[&a_host, &b_host], &[&c_host, &d_host]);
         let took = fleet.until_linked(&all, ms(20_000)).await;
-        println!("cut for {cut_for:?}, linked after {took:?}");
         assert!(took <= ms(8_000), "cut for {cut_for:?}: {took:?}");
         sleep(ms(12_000)).await;
     }

@@ -2,7 +2,6 @@
 
 use std::{
     fmt::Write as _,
-    future::Future,
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -386,11 +385,6 @@ thread_local! {
 /// Waits on virtual time.
 pub(crate) async fn sleep(duration: Duration) {
     clock::sleep_until(Some(clock::now() + duration)).await;
-}
-
-/// Fails where `future` does not end within `limit` of virtual time.
-pub(crate) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(limit, future).await.unwrap()
 }
 
 pub(crate) fn node_id(region: &str, name: &str) -> NodeId {

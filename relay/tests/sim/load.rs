@@ -90,7 +90,6 @@ async fn udp_flow_at_twice_what_the_link_carries_leaves_the_link_up_and_requests
         }
     };
     let (request, ()) = tokio::join!(asked, watched);
-    println!("received {received}, request took {request:?}");
     assert!(
         not_up.is_empty(),
         "{} times, first {:?}",

@@ -476,7 +476,6 @@ async fn peer_whose_one_loop_is_wedged_is_down_within_the_bound_of_that_loop() {
         scene.fleet.until("down", ms(4_000), down).await;
         let took = clock::now() - began;
         // From the first probe on: TLS and Hellos take two round trips, and half of one more.
-        println!("packets {packets} requests {requests}: down after {took:?}");
         assert!(took <= bound + RTT + 3 * RTT, "{took:?}");
         assert!(links.get(key).is_none());
         // The link is kept as long as one loop answers.

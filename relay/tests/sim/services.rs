@@ -136,7 +136,6 @@ async fn region_listen_picks_the_nearest_node_that_declares_the_service_and_then
     sleep(ms(3_000)).await;
     assert_eq!(echoes.each_ref().map(UdpEcho::clients), [1, 1, 0, 0]);
     let gap = flow.longest_gap();
-    println!("gap {gap:?} after the kill at {killed_at:?}");
     assert!(gap <= ms(1_000 + 160 + 80 + 20), "{gap:?}");
     assert_eq!(tcp_round_trip(&program, 7000, 5_000).await.unwrap(), 5_000);
     let (sent, received) = flow.finish().await;
@@ -359,7 +358,6 @@ async fn authority_is_changed_under_traffic_and_links_are_replaced_without_loss(
     }
     let replaced = || fleet.linked(a, b) && fleet.link(a, b).unwrap().generation != first;
     let took = fleet.until("replaced", ms(5_000), replaced).await;
-    println!("replaced after {took:?}");
     sleep(ms(500)).await;
     stream.write_all(b" and after").await.unwrap();
     stream.shutdown().await.unwrap();

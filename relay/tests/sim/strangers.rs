@@ -348,7 +348,6 @@ async fn dialed_peer_that_completes_tls_and_says_nothing_fails_the_dial_at_its_d
     assert!(took >= ms(4_000) && took <= ms(4_010), "{took:?}");
     // Told, and not only forgotten.
     let (code, _) = closed_with(&connection).await;
-    println!("{code}");
     assert_eq!(code, CloseCode::SetupTimeout);
     scene.finish().await;
 }

@@ -53,7 +53,6 @@ pub(crate) fn local(port: u16) -> SocketAddr {
 /// Sends every packet at 127.0.0.1:5000 back, and counts who sent them.
 pub(crate) struct UdpEcho {
     seen: Arc<Mutex<Vec<SocketAddr>>>,
-    packets: Arc<AtomicU64>,
     _host: Host,
 }
 
@@ -62,32 +61,22 @@ impl UdpEcho {
         let host = fleet.program(member);
         let socket = host.bind_udp(local(5000)).unwrap();
         let seen = Arc::<Mutex<Vec<SocketAddr>>>::default();
-        let packets = Arc::<AtomicU64>::default();
-        let (clients, count) = (seen.clone(), packets.clone());
+        let clients = seen.clone();
         drop(host.spawn(async move {
             let mut buffer = vec![0; 65_536];
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
                 if !clients.lock().contains(&from) {
                     clients.lock().push(from);
                 }
-                count.fetch_add(1, Ordering::Relaxed);
                 socket.try_send_to(&buffer[..length], from).unwrap();
             }
         }));
-        Self {
-            seen,
-            packets,
-            _host: host,
-        }
+        Self { seen, _host: host }
     }
 
     /// How many clients it has seen.
     pub(crate) fn clients(&self) -> usize {
         self.seen.lock().len()
-    }
-
-    pub(crate) fn packets(&self) -> u64 {
-        self.packets.load(Ordering::Relaxed)
     }
 }
 
