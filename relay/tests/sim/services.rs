@@ -131,7 +131,6 @@ async fn region_listen_picks_the_nearest_node_that_declares_the_service_and_then
     assert_eq!(tcp_round_trip(&program, 7000, 5_000).await.unwrap(), 5_000);
     assert!(flow.received() >= 40);
     // The nearest dies: its flow goes to the next as soon as that is known.
-    let killed_at = fleet.elapsed();
     fleet.kill(near);
     sleep(ms(3_000)).await;
     assert_eq!(echoes.each_ref().map(UdpEcho::clients), [1, 1, 0, 0]);
@@ -357,7 +356,7 @@ async fn authority_is_changed_under_traffic_and_links_are_replaced_without_loss(
         fleet.reload(member).await;
     }
     let replaced = || fleet.linked(a, b) && fleet.link(a, b).unwrap().generation != first;
-    let took = fleet.until("replaced", ms(5_000), replaced).await;
+    fleet.until("replaced", ms(5_000), replaced).await;
     sleep(ms(500)).await;
     stream.write_all(b" and after").await.unwrap();
     stream.shutdown().await.unwrap();
