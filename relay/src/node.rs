@@ -369,3 +369,8 @@ const ROSTER_QUEUE: usize = 1_024;
 /// A close that is lost is repeated by nobody: half a second covers its way out of the socket.
 const FLUSH_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
 const RESET_CONTEXT: &[u8] = b"causeway quic stateless reset";
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

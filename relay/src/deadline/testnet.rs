@@ -82,17 +82,20 @@ impl TestNet {
         self.0.lock().paths.insert(port, path);
     }
 
-    pub(crate) fn endpoint(&self, port: u16, tls: &Tls, transport: TransportConfig) -> Endpoint {
+    pub(crate) fn socket(&self, port: u16) -> Arc<dyn AsyncUdpSocket> {
         self.0.lock().sockets.insert(port, Inbox::default());
-        let socket = TestSocket {
+        Arc::new(TestSocket {
             net: self.clone(),
             port,
             sleep: Mutex::new(None),
-        };
+        })
+    }
+
+    pub(crate) fn endpoint(&self, port: u16, tls: &Tls, transport: TransportConfig) -> Endpoint {
         Endpoint::new(
             quinn::EndpointConfig::default(),
             Some(tls.server(transport)),
-            Arc::new(socket),
+            self.socket(port),
             Arc::new(quinn::TokioRuntime),
         )
         .unwrap()

@@ -62,6 +62,26 @@ impl FrameReader {
         }
     }
 
+    /// The next frame that this build knows, which was asked for; `skipped` is called for others.
+    ///
+    /// # Errors
+    /// [`ReadFrameError`]; nothing more can be read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: bytes of an incomplete frame are kept.
+    pub(crate) async fn next_known_by(
+        &mut self,
+        deadline: Instant,
+        mut skipped: impl FnMut(),
+    ) -> Result<Frame, ReadFrameError> {
+        loop {
+            match self.next_by(deadline).await? {
+                Frame::Unknown { .. } => skipped(),
+                frame => return Ok(frame),
+            }
+        }
+    }
+
     /// The next frame, which was asked for.
     ///
     /// # Errors

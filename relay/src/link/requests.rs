@@ -68,7 +68,7 @@ async fn answer(mesh: Arc<Mesh>, link: Arc<Link>, sender: Sender, receiver: Rece
     let open = tokio::select! {
         biased;
         () = task.stopping() => return sender.reset(StreamCode::Shutdown),
-        frame = frames.next_by(by) => match frame {
+        frame = frames.next_known_by(by, || mesh.counts.frames_skipped.incr()) => match frame {
             Ok(Frame::Open(open)) => open,
             Ok(_) => return refuse(&mesh, sender, RefuseCode::Malformed).await,
             Err(error) => {

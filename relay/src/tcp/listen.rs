@@ -147,7 +147,8 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
     });
     sender.write(encoded(&open)?, deadline).await?;
     let mut frames = FrameReader::stream(receiver, link.minor);
-    match frames.next_by(deadline).await? {
+    let skipped = || mesh.counts.frames_skipped.incr();
+    match frames.next_known_by(deadline, skipped).await? {
         Frame::Accept { .. } => {
             let (early, receiver) = frames.into_rest();
             Ok(Opened {
