@@ -263,7 +263,8 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             "dials",
             32,
             (1, 4_096),
-            "Dials at once to peers that were fine when last seen. Others wait their turn.",
+            "Dials at once to peers that were fine when last seen. Others wait their turn; a dial\n\
+             without an answer for 250 ms gives its place away and goes on.",
         ),
         number(
             "retry_dials",

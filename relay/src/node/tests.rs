@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     testing::{Fleet, config, id, peer, seed, until},
@@ -407,4 +407,17 @@ async fn link_that_is_lost_is_known_as_lost_and_one_closed_here_by_its_code() {
     fleet.net.set_path(2, Path::with_delay(10));
     linked(&near, 2).await;
     end([near, far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn runbook_lists_every_metric_that_a_node_exports_and_no_other() {
+    let fleet = Fleet::new();
+    let node = fleet.start(1, "").await;
+    let exported: BTreeSet<&str> = node.metrics().names().into_iter().collect();
+    let runbook = include_str!("../../../RUNBOOK.md");
+    let (_, table) = runbook.split_once("## Metrics").unwrap();
+    let listed = table.split('`').filter(|word| word.starts_with("relay."));
+    // The paragraph above the table explains the names with one of them.
+    assert_eq!(listed.collect::<BTreeSet<_>>(), exported);
+    end([node]).await;
 }
