@@ -90,11 +90,7 @@ impl Acceptor {
                 let _ = self.handshakes.spawn("handshake", |task| {
                     async move {
                         task.waits(Wait::Hello);
-                        let made = tokio::select! {
-                            biased;
-                            () = task.stopping() => return,
-                            made = shake_hands(&mesh, incoming, now, deadline) => made,
-                        };
+                        let made = shake_hands(&mesh, incoming, now, deadline).await;
                         drop(settled);
                         match made {
                             Ok(established) => hand_over(&mesh, established),

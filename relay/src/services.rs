@@ -173,3 +173,54 @@ impl Destination {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(region: &str) -> NodeId {
+        NodeId::try_new("example.org", region, "n1").unwrap()
+    }
+
+    fn exposed(allow: &str) -> Exposed {
+        Exposed::new(&[config::Service {
+            name: "game".into(),
+            transport: Transport::Udp {
+                idle_timeout: Duration::from_secs(60),
+            },
+            address: HostPort::Ip("127.0.0.1:1".parse().unwrap()),
+            allow: allow
+                .split_whitespace()
+                .map(|p| p.parse().unwrap())
+                .collect(),
+        }])
+    }
+
+    #[test]
+    fn service_is_found_and_declared_only_where_it_is_allowed() {
+        let exposed = exposed("spiffe://example.org/region/eu-west/node/*");
+        let (inside, outside) = (node("eu-west"), node("us-east"));
+        let find = |name, kind, peer| exposed.find(name, kind, peer).map(|service| service.kind);
+        assert_eq!(
+            find("game", ServiceKind::Udp, &inside),
+            Ok(ServiceKind::Udp)
+        );
+        let not_allowed = Err(RefuseCode::NotAllowed);
+        assert_eq!(find("game", ServiceKind::Udp, &outside), not_allowed);
+        // Whoever may not use it does not learn its kind.
+        assert_eq!(find("game", ServiceKind::Tcp, &outside), not_allowed);
+        let wrong = find("game", ServiceKind::Tcp, &inside);
+        assert_eq!(wrong, Err(RefuseCode::WrongKind));
+        let unknown = find("other", ServiceKind::Udp, &inside);
+        assert_eq!(unknown, Err(RefuseCode::UnknownService));
+
+        assert_eq!(exposed.declared_to(&inside).services.len(), 1);
+        assert!(exposed.declared_to(&outside).services.is_empty());
+    }
+
+    #[test]
+    fn service_without_allow_is_for_nobody() {
+        let declared = exposed("").declared_to(&node("eu-west"));
+        assert!(declared.services.is_empty());
+    }
+}
