@@ -374,3 +374,5 @@ const RESET_CONTEXT: &[u8] = b"causeway quic stateless reset";
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod udp_tests;

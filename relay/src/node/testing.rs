@@ -1,6 +1,7 @@
 //! Whole nodes on an in-memory network and tokio's paused clock, for tests.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     io,
     net::SocketAddr,
     path::Path as FilePath,
@@ -8,8 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use parking_lot::Mutex;
 
 use super::Node;
 use crate::{
@@ -48,7 +52,7 @@ impl Fleet {
         let env = Env {
             runtimes: vec![Arc::new(quinn::TokioRuntime)],
             sockets: Arc::new(Sockets(self.net.clone())),
-            local: Arc::new(NoLocal),
+            local: Arc::new(Local::default()),
             resolver: Arc::new(NoNames),
             wall: Arc::new(Date),
             certificates: Arc::new(FixedCertificates::new(pem)),
@@ -112,13 +116,83 @@ impl LinkSockets for Sockets {
     }
 }
 
-/// A host on which every port is closed.
-#[derive(Debug)]
-struct NoLocal;
+/// The programs of one host: UDP in memory, and no TCP.
+#[derive(Debug, Default)]
+struct Local(Arc<Mutex<Host>>);
 
-impl LocalNet for NoLocal {
-    fn bind_udp(&self, _: SocketAddr) -> io::Result<Arc<dyn LocalUdp>> {
-        Err(io::ErrorKind::AddrNotAvailable.into())
+#[derive(Debug, Default)]
+struct Host {
+    free_port: u16,
+    inboxes: BTreeMap<u16, Inbox>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    packets: VecDeque<(Vec<u8>, u16)>,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Udp {
+    host: Arc<Mutex<Host>>,
+    port: u16,
+}
+
+impl LocalUdp for Udp {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(local(self.port))
+    }
+
+    fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+        let mut host = self.host.lock();
+        let inbox = host.inboxes.get_mut(&self.port).unwrap();
+        let Some((packet, from)) = inbox.packets.pop_front() else {
+            inbox.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        };
+        buffer[..packet.len()].copy_from_slice(&packet);
+        Poll::Ready(Ok((packet.len(), local(from))))
+    }
+
+    fn try_send_to(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let mut host = self.host.lock();
+        if let Some(inbox) = host.inboxes.get_mut(&to.port()) {
+            inbox.packets.push_back((packet.to_vec(), self.port));
+            if let Some(waker) = inbox.waker.take() {
+                waker.wake();
+            }
+        }
+        Ok(packet.len())
+    }
+}
+
+impl Drop for Udp {
+    fn drop(&mut self) {
+        self.host.lock().inboxes.remove(&self.port);
+    }
+}
+
+pub(super) fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+impl LocalNet for Local {
+    fn bind_udp(&self, address: SocketAddr) -> io::Result<Arc<dyn LocalUdp>> {
+        let mut host = self.0.lock();
+        let port = match address.port() {
+            0 => {
+                host.free_port += 1;
+                50_000 + host.free_port
+            }
+            port => port,
+        };
+        host.inboxes.insert(port, Inbox::default());
+        let host = self.0.clone();
+        Ok(Arc::new(Udp { host, port }))
     }
 
     fn listen_tcp(&self, _: SocketAddr) -> io::Result<Box<dyn LocalListener>> {

@@ -288,7 +288,7 @@ fn fit(link: &Arc<Link>) -> Fit {
 }
 
 /// Waits for one packet of a local program. Cancel safe.
-pub(super) async fn receive(
+pub(crate) async fn receive(
     socket: &dyn LocalUdp,
     buffer: &mut [u8],
 ) -> io::Result<(usize, SocketAddr)> {
