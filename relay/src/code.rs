@@ -82,8 +82,6 @@ codes! {
         Superseded = 2, "superseded";
         /// The dialer's node generation is below one that is known.
         Stale = 3, "stale_generation";
-        /// Two processes use one name.
-        DuplicateName = 4, "duplicate_name";
         /// A deadline of link set-up passed: handshake, Hello or promotion.
         SetupTimeout = 5, "setup_timeout";
         /// A control frame could not be decoded, or came where it must not.
@@ -102,8 +100,6 @@ codes! {
         Removed = 12, "removed";
         /// A limit was hit.
         Overloaded = 13, "overloaded";
-        /// The address race was won by another address.
-        LostRace = 14, "lost_race";
         /// The node dialed itself.
         Myself = 15, "myself";
     }

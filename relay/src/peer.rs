@@ -395,9 +395,6 @@ impl PeerTask {
                 if let (CloseCode::Stale, Some(known)) = (*code, reason.known) {
                     self.report_stale(known);
                 }
-                if *code == CloseCode::DuplicateName {
-                    warn!(peer = %self.peer.id, "the peer shares its name with another process");
-                }
                 CloseCause::Peer(*code)
             }
             Closed::Here => link

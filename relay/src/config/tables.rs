@@ -193,8 +193,8 @@ pub(super) static SHARED: SectionKeys = SectionKeys {
             "close_timeout_ms",
             2_000,
             (100, 30_000),
-            "How long a stream may take to end in order before it is reset. Too big: streams to dead\n\
-             programs fill `closing`, and the oldest are reset early.",
+            "How long a refused stream may take to hear why before it is reset. Too big: peers that\n\
+             do not listen fill `closing`, and the oldest are reset early.",
         ),
         number(
             "backoff_max_ms",
@@ -255,9 +255,10 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
         ),
         number(
             "links",
-            1_024,
+            128,
             (1, 65_536),
-            "Links, whoever dialed them; about 100 KiB each. Further ones are refused.",
+            "Links, whoever dialed them; about 100 KiB each, and they share `link_memory_mb`.\n\
+             Further ones are refused.",
         ),
         number(
             "dials",
@@ -277,7 +278,7 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             "closing",
             256,
             (1, 65_536),
-            "Connections and streams being closed in the background. Beyond it, the oldest is reset.",
+            "Streams being closed in the background. Beyond it, the oldest is reset.",
         ),
         number(
             "udp_flows",
@@ -297,8 +298,8 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             2_048,
             (64, 1_048_576),
             "MiB that QUIC may buffer for all `links` together. A link's windows are its share of it,\n\
-             at least 1 MiB and at most 16 MiB each way. Too big: the node holds that much when peers\n\
-             read slowly.",
+             at most 16 MiB each way, and at least 1 MiB even where that exceeds it: 128 links get\n\
+             7 MiB, 200 Mbit/s over 300 ms. Too big: the node holds that much when peers read slowly.",
         ),
     ],
     more: "",
