@@ -16,6 +16,9 @@ use tokio::{
 /// Frames that the receiver has to decode; the sender sends a second more.
 pub(crate) const FRAMES: u32 = 90;
 
+/// What is still under way this long after the sender has ended is lost.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+
 /// What crossed.
 #[derive(Debug)]
 pub(crate) struct Crossing {
@@ -82,6 +85,7 @@ pub(crate) async fn cross(near: SocketAddr, far: SocketAddr) -> Crossing {
     let (mut before, mut behind) = ([0; 2_048], [0; 2_048]);
     let player_at = SocketAddr::from(([127, 0, 0, 1], player_port));
     let mut ended: Option<ExitStatus> = None;
+    let mut lost_at = causeway::clock::now();
     loop {
         tokio::select! {
             biased;
@@ -96,9 +100,12 @@ pub(crate) async fn cross(near: SocketAddr, far: SocketAddr) -> Crossing {
             }
             status = sender.wait(), if ended.is_none() => {
                 ended = Some(status.expect("a child can be waited for"));
+                lost_at = causeway::clock::now() + LOST_AFTER;
             }
-            // What is still under way after this long is lost.
-            () = tokio::time::sleep(Duration::from_secs(2)), if ended.is_some() => break,
+            () = tokio::time::sleep_until(lost_at.into()), if ended.is_some() => break,
+        }
+        if ended.is_some() && arrived.len() == sent.len() {
+            break;
         }
     }
     assert!(
