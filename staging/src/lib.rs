@@ -1,10 +1,11 @@
 //! Fleets of Causeway nodes as a runnable program.
 //!
-//! [`demo`] is its first: [`fleet`] starts real node processes on this machine, [`traffic`] sends
+//! [`figures`] measures what is claimed. [`demo`] is for looking at: [`fleet`] starts real node processes on this machine, [`traffic`] sends
 //! packets and a stream across, [`view`] and [`screen`] show it, [`report`] judges it. The nodes
 //! are this program started again, see [`node_process`].
 
 pub mod demo;
+pub mod figures;
 pub mod fleet;
 pub mod node_process;
 pub mod report;

@@ -1,9 +1,9 @@
-//! The command `staging`; `cargo demo` is `staging demo`.
+//! The command `staging`; `cargo demo` is `staging demo`, `cargo figures` is `staging figures`.
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use staging::{demo, node_process};
+use staging::{demo, figures, node_process};
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs fleets of Causeway nodes", version)]
@@ -16,6 +16,8 @@ struct Arguments {
 enum Command {
     /// Starts three nodes in three regions on this machine and sends packets and a stream across.
     Demo(demo::Options),
+    /// Measures what Causeway claims, beside what it is compared with.
+    Figures(figures::Options),
     /// Is what this program starts itself as, for each node.
     #[command(name = node_process::COMMAND, hide = true)]
     NodeProcess {
@@ -28,6 +30,7 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Figures(options) => figures::run(&options),
         Command::NodeProcess { arguments } => node_process::run(arguments),
     }
 }

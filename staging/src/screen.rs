@@ -1,6 +1,9 @@
 //! Where a run is shown: in place on a terminal, as lines anywhere else.
 
-use std::io::{self, IsTerminal, Stdout, Write};
+use std::{
+    io::{self, IsTerminal, Stdout, Write},
+    os::fd::AsFd,
+};
 
 use crate::view::{self, Phase, Snapshot, WIDTH};
 
@@ -128,7 +131,7 @@ fn next_lines(last: Option<(Phase, u64)>, snapshot: &Snapshot) -> String {
 }
 
 /// Columns and rows of the terminal; those of the smallest one where it does not say.
-fn size(out: &Stdout) -> (usize, usize) {
+pub(crate) fn size(out: &impl AsFd) -> (usize, usize) {
     match rustix::termios::tcgetwinsize(out) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (size.ws_col.into(), size.ws_row.into()),
         Ok(_) | Err(_) => (WIDTH, 24),
