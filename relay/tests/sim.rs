@@ -7,11 +7,13 @@
 
 #[path = "sim/dials.rs"]
 mod dials;
-#[path = "sim/env.rs"]
+#[path = "../../staging/src/sim/env.rs"]
+#[expect(unreachable_pub, reason = "staging's library has it too")]
 mod env;
 #[path = "sim/faults.rs"]
 mod faults;
-#[path = "sim/fleet.rs"]
+#[path = "../../staging/src/sim/fleet.rs"]
+#[expect(unreachable_pub, reason = "staging's library has it too")]
 mod fleet;
 #[path = "sim/links.rs"]
 mod links;
@@ -21,7 +23,8 @@ mod load;
 mod misbehaviour;
 #[path = "sim/peers.rs"]
 mod peers;
-#[path = "sim/raw.rs"]
+#[path = "../../staging/src/sim/raw.rs"]
+#[expect(unreachable_pub, reason = "staging's library has it too")]
 mod raw;
 #[path = "sim/replay.rs"]
 mod replay;

@@ -11,5 +11,6 @@ pub mod node_process;
 pub mod report;
 pub mod screen;
 pub mod signals;
+pub mod sim;
 pub mod traffic;
 pub mod view;

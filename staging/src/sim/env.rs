@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The network of one host: links and local programs alike.
 #[derive(Debug, Clone)]
-pub(crate) struct Net(pub(crate) Host);
+pub struct Net(pub Host);
 
 impl LinkSockets for Net {
     fn bind(
@@ -133,16 +133,17 @@ impl AsyncWrite for Tcp {
 
 /// Names that the whole fleet resolves alike. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Names(Arc<Mutex<BTreeMap<String, Option<Vec<SocketAddr>>>>>);
+pub struct Names(Arc<Mutex<BTreeMap<String, Option<Vec<SocketAddr>>>>>);
 
 impl Names {
-    pub(crate) fn set(&self, host: &str, addresses: &[SocketAddr]) {
+    /// Says where `host` is from now on.
+    pub fn set(&self, host: &str, addresses: &[SocketAddr]) {
         let addresses = Some(addresses.to_vec());
         self.0.lock().insert(host.to_owned(), addresses);
     }
 
     /// Nobody answers when asked for `host`.
-    pub(crate) fn hang(&self, host: &str) {
+    pub fn hang(&self, host: &str) {
         self.0.lock().insert(host.to_owned(), None);
     }
 }
@@ -162,13 +163,14 @@ impl Resolver for Names {
 
 /// The date of one host: it goes with virtual time, and can be set. Cloning shares it.
 #[derive(Debug, Clone)]
-pub(crate) struct Wall {
+pub struct Wall {
     origin: Instant,
     offset_ms: Arc<AtomicI64>,
 }
 
 impl Wall {
-    pub(crate) fn starting(origin: Instant) -> Self {
+    /// A clock that shows [`epoch`] at `origin`.
+    pub fn starting(origin: Instant) -> Self {
         Self {
             origin,
             offset_ms: Arc::default(),
@@ -176,7 +178,7 @@ impl Wall {
     }
 
     /// Sets the date this much off the true one.
-    pub(crate) fn set_offset_ms(&self, offset_ms: i64) {
+    pub fn set_offset_ms(&self, offset_ms: i64) {
         self.offset_ms.store(offset_ms, Ordering::Relaxed);
     }
 }
@@ -195,17 +197,17 @@ impl WallClock for Wall {
 }
 
 /// The date on which every simulation begins.
-pub(crate) fn epoch() -> SystemTime {
+pub fn epoch() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
 /// The state of one node, which outlives its process. Cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Disk(Arc<Mutex<Option<u64>>>);
+pub struct Disk(Arc<Mutex<Option<u64>>>);
 
 impl Disk {
     /// As if the state directory were lost.
-    pub(crate) fn erase(&self) {
+    pub fn erase(&self) {
         *self.0.lock() = None;
     }
 }

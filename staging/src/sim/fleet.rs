@@ -30,30 +30,39 @@ use netem::{
     sim::{Host, Sim, SimConfig},
 };
 
-use crate::env::{Disk, Names, Net, Wall, epoch};
+use super::env::{Disk, Names, Net, Wall, epoch};
 
-pub(crate) const TRUST_DOMAIN: &str = "example.org";
-pub(crate) const PORT: u16 = 7400;
+/// The trust domain of every fleet.
+pub const TRUST_DOMAIN: &str = "example.org";
+/// The port on which every node takes links.
+pub const PORT: u16 = 7400;
 
-pub(crate) fn ms(millis: u64) -> Duration {
+/// So many milliseconds.
+pub fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// A node of the fleet, by the order in which it was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Member(usize);
+pub struct Member(usize);
 
 /// Everything that a simulation is made of.
-pub(crate) struct Fleet {
-    pub(crate) sim: Sim,
-    pub(crate) start: Instant,
-    pub(crate) authority: Authority,
-    pub(crate) names: Names,
+#[derive(Debug)]
+pub struct Fleet {
+    /// The network.
+    pub sim: Sim,
+    /// When the simulation began.
+    pub start: Instant,
+    /// Who certifies its nodes.
+    pub authority: Authority,
+    /// The names that its nodes resolve.
+    pub names: Names,
     seed: u64,
     members: Vec<Place>,
 }
 
 /// One node's machine, what it is told, and what outlives its process.
+#[derive(Debug)]
 struct Place {
     id: NodeId,
     host: Host,
@@ -67,7 +76,8 @@ struct Place {
 }
 
 impl Fleet {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// A fleet without nodes; hosts are 1 ms apart unless told otherwise.
+    pub fn new(seed: u64) -> Self {
         init_logs();
         let sim = Sim::new(SimConfig {
             default_pair: PairModel::delayed(ms(1)),
@@ -86,7 +96,7 @@ impl Fleet {
     /// Adds a node that is not running yet. Nodes of one region are 1 ms apart.
     ///
     /// - `tables`: services, listens, limits, as TOML.
-    pub(crate) fn add(&mut self, region: &str, name: &str, tables: &str) -> Member {
+    pub fn add(&mut self, region: &str, name: &str, tables: &str) -> Member {
         let id = node_id(region, name);
         let host = self.host(&id.to_string());
         let certificates = FixedCertificates::new(self.pem(&id));
@@ -105,7 +115,7 @@ impl Fleet {
     }
 
     /// Adds a machine that is no node of the fleet.
-    pub(crate) fn host(&self, name: &str) -> Host {
+    pub fn host(&self, name: &str) -> Host {
         self.sim.host(name, self.next_ip())
     }
 
@@ -122,56 +132,63 @@ impl Fleet {
     }
 
     /// A node's certificate, valid for a year.
-    pub(crate) fn pem(&self, id: &NodeId) -> Pem {
+    pub fn pem(&self, id: &NodeId) -> Pem {
         self.authority.node(id, year()).unwrap()
     }
 
     /// Puts `one_way` between two nodes, both ways.
-    pub(crate) fn delay(&self, a: Member, b: Member, one_way: Duration) {
+    pub fn delay(&self, a: Member, b: Member, one_way: Duration) {
         self.model(a, b, PairModel::delayed(one_way));
     }
 
-    pub(crate) fn model(&self, a: Member, b: Member, model: PairModel) {
+    /// Puts `model` between two nodes, both ways.
+    pub fn model(&self, a: Member, b: Member, model: PairModel) {
         self.sim
             .set_pair_both(self.machine(a), self.machine(b), model);
     }
 
-    pub(crate) fn machine(&self, member: Member) -> &Host {
+    /// The machine that a node runs on.
+    pub fn machine(&self, member: Member) -> &Host {
         &self.members[member.0].host
     }
 
     /// Another process on a node's machine, which outlives the node.
-    pub(crate) fn program(&self, member: Member) -> Host {
+    pub fn program(&self, member: Member) -> Host {
         self.machine(member).process()
     }
 
-    pub(crate) fn id(&self, member: Member) -> &NodeId {
+    /// A node's name.
+    pub fn id(&self, member: Member) -> &NodeId {
         &self.members[member.0].id
     }
 
-    pub(crate) fn key(&self, member: Member) -> NodeKey {
+    /// A node's key.
+    pub fn key(&self, member: Member) -> NodeKey {
         self.id(member).key()
     }
 
-    pub(crate) fn wall(&self, member: Member) -> &Wall {
+    /// A node's clock.
+    pub fn wall(&self, member: Member) -> &Wall {
         &self.members[member.0].wall
     }
 
-    pub(crate) fn disk(&self, member: Member) -> &Disk {
+    /// A node's state directory.
+    pub fn disk(&self, member: Member) -> &Disk {
         &self.members[member.0].disk
     }
 
-    pub(crate) fn certificates(&self, member: Member) -> &FixedCertificates {
+    /// A node's certificate files.
+    pub fn certificates(&self, member: Member) -> &FixedCertificates {
         &self.members[member.0].certificates
     }
 
     /// Where a node takes links.
-    pub(crate) fn address(&self, member: Member) -> SocketAddr {
+    pub fn address(&self, member: Member) -> SocketAddr {
         SocketAddr::new(self.machine(member).ip(), PORT)
     }
 
     /// Gives `member` a peer to dial, from its next start or reload on.
-    pub(crate) fn add_peer(&mut self, member: Member, id: &NodeId, addresses: &[String]) {
+    pub fn add_peer(&mut self, member: Member, id: &NodeId, addresses: &[String]) {
         let text = &mut self.members[member.0].peers;
         writeln!(
             text,
@@ -183,18 +200,18 @@ impl Fleet {
     }
 
     /// Gives `member` an address to seek, from its next start or reload on.
-    pub(crate) fn add_seed(&mut self, member: Member, address: &str) {
+    pub fn add_seed(&mut self, member: Member, address: &str) {
         let text = &mut self.members[member.0].peers;
         writeln!(text, "[[peer]]\naddresses = [\"{address}\"]").unwrap();
     }
 
     /// Forgets every peer that was added.
-    pub(crate) fn clear_peers(&mut self, member: Member) {
+    pub fn clear_peers(&mut self, member: Member) {
         self.members[member.0].peers.clear();
     }
 
     /// Makes `a` and `b` dial each other.
-    pub(crate) fn pair(&mut self, a: Member, b: Member) {
+    pub fn pair(&mut self, a: Member, b: Member) {
         for (from, to) in [(a, b), (b, a)] {
             let (id, address) = (self.id(to).clone(), self.address(to).to_string());
             self.add_peer(from, &id, &[address]);
@@ -202,7 +219,7 @@ impl Fleet {
     }
 
     /// Makes every pair of `members` dial each other.
-    pub(crate) fn full_mesh(&mut self, members: &[Member]) {
+    pub fn full_mesh(&mut self, members: &[Member]) {
         for (at, a) in members.iter().enumerate() {
             for b in &members[at + 1..] {
                 self.pair(*a, *b);
@@ -210,7 +227,8 @@ impl Fleet {
         }
     }
 
-    pub(crate) fn config(&self, member: Member) -> Config {
+    /// What a node is told when it starts or reloads now.
+    pub fn config(&self, member: Member) -> Config {
         let place = &self.members[member.0];
         let (region, name) = (place.id.region(), place.id.name());
         let text = format!(
@@ -236,11 +254,15 @@ bundle = "unused"
     }
 
     /// Starts a node's process.
-    pub(crate) async fn start(&mut self, member: Member) {
+    pub async fn start(&mut self, member: Member) {
         self.try_start(member).await.unwrap();
     }
 
-    pub(crate) async fn try_start(&mut self, member: Member) -> Result<(), StartError> {
+    /// Starts a node's process.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn try_start(&mut self, member: Member) -> Result<(), StartError> {
         let config = self.config(member);
         let place = &mut self.members[member.0];
         place.starts += 1;
@@ -261,63 +283,68 @@ bundle = "unused"
         Ok(())
     }
 
-    pub(crate) async fn start_all(&mut self) {
+    /// Starts every node.
+    pub async fn start_all(&mut self) {
         for member in 0..self.members.len() {
             self.start(Member(member)).await;
         }
     }
 
     /// Ends a node's process without a goodbye.
-    pub(crate) fn kill(&mut self, member: Member) {
+    pub fn kill(&mut self, member: Member) {
         let place = &mut self.members[member.0];
         place.host.kill();
         place.node = None;
     }
 
     /// Ends a node in order; what was overdue at its deadline.
-    pub(crate) async fn shutdown(&mut self, member: Member, within: Duration) -> Vec<Overdue> {
+    pub async fn shutdown(&mut self, member: Member, within: Duration) -> Vec<Overdue> {
         let place = &mut self.members[member.0];
         let node = place.node.take().unwrap();
         let deadline = clock::now() + within;
         place.host.spawn(node.shutdown(deadline)).await.unwrap()
     }
 
-    pub(crate) fn node(&self, member: Member) -> &Node {
+    /// A node that runs.
+    pub fn node(&self, member: Member) -> &Node {
         self.members[member.0].node.as_ref().unwrap()
     }
 
-    pub(crate) fn mesh(&self, member: Member) -> &Arc<Mesh> {
+    /// What the tasks of a running node share.
+    pub fn mesh(&self, member: Member) -> &Arc<Mesh> {
         self.node(member).mesh()
     }
 
     /// Reads the configuration of a running node again.
-    pub(crate) async fn reload(&self, member: Member) {
+    pub async fn reload(&self, member: Member) {
         self.node(member).reload(&self.config(member)).await;
     }
 
     /// What `from` has published about `to`.
-    pub(crate) fn peer(&self, from: Member, to: Member) -> Option<Arc<Peer>> {
+    pub fn peer(&self, from: Member, to: Member) -> Option<Arc<Peer>> {
         self.mesh(from).links.snapshot().get(&self.key(to)).cloned()
     }
 
-    pub(crate) fn status(&self, from: Member, to: Member) -> Option<PeerStatus> {
+    /// What the keeper at `from` does about `to`.
+    pub fn status(&self, from: Member, to: Member) -> Option<PeerStatus> {
         Some(self.peer(from, to)?.slot.load().status.clone())
     }
 
     /// The usable link from `from` to `to`.
-    pub(crate) fn link(&self, from: Member, to: Member) -> Option<Arc<Link>> {
+    pub fn link(&self, from: Member, to: Member) -> Option<Arc<Link>> {
         self.mesh(from).links.get(self.key(to))
     }
 
     /// Whether both ends have one usable current link, the same one.
-    pub(crate) fn linked(&self, a: Member, b: Member) -> bool {
+    pub fn linked(&self, a: Member, b: Member) -> bool {
         match (self.link(a, b), self.link(b, a)) {
             (Some(here), Some(there)) => here.generation == there.generation,
             _ => false,
         }
     }
 
-    pub(crate) fn all_linked(&self, members: &[Member]) -> bool {
+    /// Whether every pair of `members` is linked.
+    pub fn all_linked(&self, members: &[Member]) -> bool {
         members
             .iter()
             .enumerate()
@@ -325,13 +352,13 @@ bundle = "unused"
     }
 
     /// Waits until every pair of `members` is linked: how long it took.
-    pub(crate) async fn until_linked(&self, members: &[Member], within: Duration) -> Duration {
+    pub async fn until_linked(&self, members: &[Member], within: Duration) -> Duration {
         let linked = || self.all_linked(members);
         self.until("all are linked", within, linked).await
     }
 
     /// Waits until `test` holds, looking every millisecond: how long it took.
-    pub(crate) async fn until(
+    pub async fn until(
         &self,
         what: &str,
         within: Duration,
@@ -354,12 +381,13 @@ bundle = "unused"
         Some(clock::now() - from)
     }
 
-    pub(crate) fn elapsed(&self) -> Duration {
+    /// Virtual time since the simulation began.
+    pub fn elapsed(&self) -> Duration {
         clock::now() - self.start
     }
 
     /// What every node thinks of every other, for a test that fails.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let mut text = format!("at {:?}\n", self.elapsed());
         for place in &self.members {
             let Some(node) = &place.node else { continue };
@@ -383,19 +411,22 @@ thread_local! {
 }
 
 /// Waits on virtual time.
-pub(crate) async fn sleep(duration: Duration) {
+pub async fn sleep(duration: Duration) {
     clock::sleep_until(Some(clock::now() + duration)).await;
 }
 
-pub(crate) fn node_id(region: &str, name: &str) -> NodeId {
+/// A name in the fleets' trust domain.
+pub fn node_id(region: &str, name: &str) -> NodeId {
     NodeId::try_new(TRUST_DOMAIN, region, name).unwrap()
 }
 
-pub(crate) fn authority(trust_domain: &str, seed: u64) -> Authority {
+/// The authority of a trust domain, made from `seed`.
+pub fn authority(trust_domain: &str, seed: u64) -> Authority {
     Authority::generate(trust_domain, Randomness::Seed(seed), epoch()).unwrap()
 }
 
-pub(crate) fn year() -> Validity {
+/// From the simulation's first day, a year.
+pub fn year() -> Validity {
     Validity::starting(epoch(), Duration::from_secs(365 * 86_400))
 }
 

@@ -32,23 +32,28 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject as _};
 use tokio::sync::mpsc;
 
-use crate::{
+use super::{
     env::{Wall, epoch},
     fleet::{Fleet, PORT, ms, node_id, sleep},
 };
 
 /// An endpoint of a test's own, with a node's certificate.
-pub(crate) struct Raw {
-    pub(crate) host: Host,
-    pub(crate) id: NodeId,
-    pub(crate) endpoint: Endpoint,
+#[derive(Debug)]
+pub struct Raw {
+    /// Its machine.
+    pub host: Host,
+    /// Its name.
+    pub id: NodeId,
+    /// What it dials from and accepts on.
+    pub endpoint: Endpoint,
     material: Material,
     wall: Wall,
     dials: AtomicU32,
 }
 
 impl Raw {
-    pub(crate) fn new(fleet: &Fleet, region: &str, name: &str) -> Self {
+    /// A peer on a machine of its own, with a certificate of the fleet's authority.
+    pub fn new(fleet: &Fleet, region: &str, name: &str) -> Self {
         let id = node_id(region, name);
         let host = fleet.host(name);
         let wall = Wall::starting(fleet.start);
@@ -74,17 +79,19 @@ impl Raw {
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it accepts.
+    pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host.ip(), PORT)
     }
 
     /// Its generation, which is that of a process started with the simulation.
-    pub(crate) fn generation(&self) -> NodeGeneration {
+    pub fn generation(&self) -> NodeGeneration {
         let since = epoch().duration_since(std::time::UNIX_EPOCH).unwrap();
         NodeGeneration(u64::try_from(since.as_millis()).unwrap())
     }
 
-    pub(crate) fn next_link(&self) -> LinkGeneration {
+    /// A link generation that it has not used.
+    pub fn next_link(&self) -> LinkGeneration {
         LinkGeneration {
             dialer: self.id.key(),
             node: self.generation(),
@@ -93,7 +100,7 @@ impl Raw {
     }
 
     /// A Hello in which nothing is wrong.
-    pub(crate) fn hello(&self, link: LinkGeneration) -> Hello {
+    pub fn hello(&self, link: LinkGeneration) -> Hello {
         Hello {
             protocol: PROTOCOL,
             features: 0,
@@ -108,7 +115,7 @@ impl Raw {
     }
 
     /// TLS, and nothing else yet.
-    pub(crate) async fn connect(&self, to: SocketAddr) -> Connection {
+    pub async fn connect(&self, to: SocketAddr) -> Connection {
         let observer = Refusal::default().observer();
         let wall = Arc::new(self.wall.clone());
         let tls = self
@@ -119,7 +126,7 @@ impl Raw {
     }
 
     /// TLS, and `first` on the control stream.
-    pub(crate) async fn connect_and_say(&self, to: SocketAddr, first: Bytes) -> Said {
+    pub async fn connect_and_say(&self, to: SocketAddr, first: Bytes) -> Said {
         let connection = self.connect(to).await;
         let (mut control, frames) = connection.open(soon()).await.unwrap();
         control.write(first, soon()).await.unwrap();
@@ -131,30 +138,29 @@ impl Raw {
     }
 
     /// TLS and both Hellos, with ours as the test wants it.
-    pub(crate) async fn dial_with(
-        &self,
-        to: SocketAddr,
-        hello: Hello,
-    ) -> Result<Established, SetupError> {
+    ///
+    /// # Errors
+    /// As [`setup::dialed`].
+    pub async fn dial_with(&self, to: SocketAddr, hello: Hello) -> Result<Established, SetupError> {
         let connection = self.connect(to).await;
         setup::dialed(connection, |_| hello, &self.material, self.times()).await
     }
 
     /// A link on which everything is right.
-    pub(crate) async fn link(&self, to: SocketAddr, answers: Answers) -> RawLink {
+    pub async fn link(&self, to: SocketAddr, answers: Answers) -> RawLink {
         let hello = self.hello(self.next_link());
         let established = self.dial_with(to, hello).await.unwrap();
         RawLink::start(self, established, answers).await
     }
 
     /// Waits for a node that dials, as far as TLS.
-    pub(crate) async fn accept(&self) -> Connection {
+    pub async fn accept(&self) -> Connection {
         let incoming = self.endpoint.accept().await.unwrap();
         incoming.accept(soon()).await.unwrap()
     }
 
     /// Waits for a node that dials, as far as both Hellos.
-    pub(crate) async fn accept_link(&self, answers: Answers) -> RawLink {
+    pub async fn accept_link(&self, answers: Answers) -> RawLink {
         let connection = self.accept().await;
         let answer = |_: &NodeId, link| self.hello(link);
         let made = setup::accepted(connection, answer, &self.material, self.times()).await;
@@ -172,28 +178,37 @@ impl Raw {
 }
 
 /// A connection whose control stream has begun.
-pub(crate) struct Said {
-    pub(crate) connection: Connection,
-    pub(crate) control: Sender,
-    pub(crate) frames: Receiver,
+#[derive(Debug)]
+pub struct Said {
+    /// The connection.
+    pub connection: Connection,
+    /// Its end of the control stream.
+    pub control: Sender,
+    /// The other end of it.
+    pub frames: Receiver,
 }
 
 /// Which probes a raw peer answers, and whether it takes part in promotions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answers {
-    pub(crate) packets: bool,
-    pub(crate) requests: bool,
-    pub(crate) promotions: bool,
+pub struct Answers {
+    /// Those of the packet loop.
+    pub packets: bool,
+    /// Those of the request loop.
+    pub requests: bool,
+    /// Whether it promotes and confirms.
+    pub promotions: bool,
 }
 
 impl Answers {
-    pub(crate) const ALL: Self = Self {
+    /// As a node does.
+    pub const ALL: Self = Self {
         packets: true,
         requests: true,
         promotions: true,
     };
 
-    pub(crate) fn without_promotion(self) -> Self {
+    /// The same, but for promotions.
+    pub fn without_promotion(self) -> Self {
         Self {
             promotions: false,
             ..self
@@ -202,12 +217,16 @@ impl Answers {
 }
 
 /// A link of a raw peer, which promotes and answers probes as a node would, unless told otherwise.
-pub(crate) struct RawLink {
-    pub(crate) connection: Connection,
-    pub(crate) generation: LinkGeneration,
-    pub(crate) peer_generation: NodeGeneration,
+#[derive(Debug)]
+pub struct RawLink {
+    /// The connection.
+    pub connection: Connection,
+    /// The link's.
+    pub generation: LinkGeneration,
+    /// What the node said its generation was.
+    pub peer_generation: NodeGeneration,
     /// Every frame that came, but for probes.
-    pub(crate) heard: Arc<Mutex<Vec<Frame>>>,
+    pub heard: Arc<Mutex<Vec<Frame>>>,
     say: mpsc::Sender<Bytes>,
 }
 
@@ -281,31 +300,35 @@ impl RawLink {
         link
     }
 
-    pub(crate) fn say(&self, frame: &Frame) {
+    /// Says a frame on the control stream.
+    pub fn say(&self, frame: &Frame) {
         self.say_bytes(encoded(frame));
     }
 
     /// - `bytes`: of the control stream; none ends it.
-    pub(crate) fn say_bytes(&self, bytes: impl Into<Bytes>) {
+    pub fn say_bytes(&self, bytes: impl Into<Bytes>) {
         self.say.try_send(bytes.into()).unwrap();
     }
 
-    pub(crate) fn send(&self, packet: &Datagram<'_>) {
+    /// Sends a datagram.
+    pub fn send(&self, packet: &Datagram<'_>) {
         self.connection.try_send_datagram(datagram(packet)).unwrap();
     }
 
-    pub(crate) async fn closed(&self) -> Closed {
+    /// Waits until the link is closed, and returns how.
+    pub async fn closed(&self) -> Closed {
         tokio::time::timeout(ms(30_000), self.connection.closed())
             .await
             .unwrap()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether it is not closed.
+    pub fn is_open(&self) -> bool {
         self.connection.close_reason().is_none()
     }
 
     /// Opens a stream, says `first` on it, and returns the answer.
-    pub(crate) async fn ask(&self, first: &Frame) -> (Sender, Receiver, Frame) {
+    pub async fn ask(&self, first: &Frame) -> (Sender, Receiver, Frame) {
         let (mut sender, mut receiver) = self.connection.open(soon()).await.unwrap();
         sender.write(encoded(first), soon()).await.unwrap();
         let answer = read_frame(&mut receiver).await;
@@ -314,7 +337,7 @@ impl RawLink {
 }
 
 /// The first frame of a stream that is no control stream.
-pub(crate) async fn read_frame(receiver: &mut Receiver) -> Frame {
+pub async fn read_frame(receiver: &mut Receiver) -> Frame {
     let mut decoder = FrameDecoder::for_stream(PROTOCOL.max);
     loop {
         let mut bytes = receiver.read(4_096, soon()).await.unwrap().unwrap();
@@ -324,26 +347,29 @@ pub(crate) async fn read_frame(receiver: &mut Receiver) -> Frame {
     }
 }
 
-pub(crate) fn encoded(frame: &Frame) -> Bytes {
+/// A frame as it goes over the wire.
+pub fn encoded(frame: &Frame) -> Bytes {
     let mut bytes = BytesMut::new();
     frame.encode(&mut bytes).unwrap();
     bytes.freeze()
 }
 
 /// A frame of whatever bytes.
-pub(crate) fn frame_bytes(type_number: u16, message: &[u8]) -> Bytes {
+pub fn frame_bytes(type_number: u16, message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap();
     let head = [&length.to_be_bytes()[..], &type_number.to_be_bytes()[..]];
     [&head.concat(), message].concat().into()
 }
 
-pub(crate) fn datagram(packet: &Datagram<'_>) -> Bytes {
+/// A datagram as it goes over the wire.
+pub fn datagram(packet: &Datagram<'_>) -> Bytes {
     let mut bytes = BytesMut::with_capacity(Probe::LEN);
     packet.encode(&mut bytes);
     bytes.freeze()
 }
 
-pub(crate) fn soon() -> Instant {
+/// A deadline that nothing of a test should need.
+pub fn soon() -> Instant {
     clock::now() + ms(10_000)
 }
 
@@ -355,11 +381,7 @@ fn profile() -> Arc<quinn::TransportConfig> {
 }
 
 /// Dials with whatever certificate, or none, and believes whoever answers.
-pub(crate) async fn intrude(
-    raw: &Raw,
-    to: SocketAddr,
-    certificate: Option<&NodePem>,
-) -> Connection {
+pub async fn intrude(raw: &Raw, to: SocketAddr, certificate: Option<&NodePem>) -> Connection {
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
