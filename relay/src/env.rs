@@ -4,20 +4,14 @@
 //! time, names and certificates are in-memory, so that a whole fleet runs in one process on virtual
 //! time.
 
-use std::{
-    fmt,
-    future::Future,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::SystemTime,
-};
+use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::SystemTime};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::udp::{LocalUdp, PacketRun, UdpBatch};
 use crate::identity::{Material, MaterialError};
+
+mod udp;
 
 /// A boxed future, for traits that are used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -76,31 +70,6 @@ pub trait LocalNet: Send + Sync + fmt::Debug {
 
     /// Connects to a local TCP endpoint. Has no deadline of its own: the caller arms one first.
     fn connect_tcp(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<Box<dyn LocalTcp>>>;
-}
-
-/// A bound local UDP socket.
-pub trait LocalUdp: Send + Sync + fmt::Debug {
-    /// The bound address.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
-
-    /// Receives one packet, or registers the calling task to be woken when one is there.
-    ///
-    /// Returns its length and sender; what does not fit into `buffer` is cut off. Only the last
-    /// task that called is woken.
-    fn poll_recv_from(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<(usize, SocketAddr)>>;
-
-    /// Sends one packet, or drops it where the local socket's buffer is full.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if the buffer is full; else as the operating system says.
-    fn try_send_to(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize>;
 }
 
 /// Accepts local TCP connections.

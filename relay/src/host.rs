@@ -10,21 +10,24 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::{Instant, SystemTime},
 };
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream},
 };
 use tracing::warn;
 
+use self::udp::HostUdp;
 use crate::env::{
     BoxFuture, Certificates, Env, LinkSockets, LocalListener, LocalNet, LocalTcp, LocalUdp,
     Resolver, StateStore, WallClock,
 };
+
+mod udp;
 
 /// The environment of a process on a real host.
 ///
@@ -146,17 +149,7 @@ struct HostNet;
 
 impl LocalNet for HostNet {
     fn bind_udp(&self, address: SocketAddr) -> io::Result<Arc<dyn LocalUdp>> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )?;
-        socket.set_nonblocking(true)?;
-        // Whatever the kernel grants is enough: a local burst is short.
-        let _ = socket.set_recv_buffer_size(LOCAL_BUFFER_BYTES);
-        let _ = socket.set_send_buffer_size(LOCAL_BUFFER_BYTES);
-        socket.bind(&address.into())?;
-        Ok(Arc::new(HostUdp(UdpSocket::from_std(socket.into())?)))
+        Ok(Arc::new(HostUdp::bind(address)?))
     }
 
     fn listen_tcp(&self, address: SocketAddr) -> io::Result<Box<dyn LocalListener>> {
@@ -180,29 +173,6 @@ impl LocalNet for HostNet {
             stream.set_nodelay(true)?;
             Ok(Box::new(HostTcp(stream)) as Box<dyn LocalTcp>)
         })
-    }
-}
-
-#[derive(Debug)]
-struct HostUdp(UdpSocket);
-
-impl LocalUdp for HostUdp {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-
-    fn poll_recv_from(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        let mut buffer = ReadBuf::new(buffer);
-        let from = ready!(self.0.poll_recv_from(cx, &mut buffer))?;
-        Poll::Ready(Ok((buffer.filled().len(), from)))
-    }
-
-    fn try_send_to(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.0.try_send_to(packet, to)
     }
 }
 
@@ -347,8 +317,6 @@ fn in_file(path: &Path, error: &io::Error) -> io::Error {
 
 /// The default of 208 KiB loses more than a quarter of a fan-out to 300.
 const LINK_BUFFER_BYTES: usize = 4 << 20;
-/// A video key frame is a burst of some hundred packets.
-const LOCAL_BUFFER_BYTES: usize = 1 << 20;
 const LISTEN_BACKLOG: i32 = 1_024;
 const GENERATION_FILE: &str = "generation";
 

@@ -25,28 +25,29 @@ use parking_lot::Mutex;
 use router::liveness::{Health, Liveness};
 use tokio::sync::mpsc;
 
-pub(crate) use self::packets::FlowSink;
 use self::{
     control::Control,
     packets::{PacketCommand, PacketLoop},
     setup::Established,
 };
+pub(crate) use self::{lanes::Lanes, packets::FlowSink};
 use crate::{
     clock,
     code::CloseCode,
-    counts::PacketDrop,
     deadline::Connection,
     id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
     mesh::Mesh,
-    outbox::{Class, Outbox, PushError},
+    outbox::{Class, Outbox},
     peer::PeerEvent,
     tasks::{Scope, SpawnRefused},
     udp::FlowEvent,
-    wire::{CloseReason, Datagram, Direction, Frame, PacketHeader, Probe, ServicesDecl, split},
+    wire::{CloseReason, Datagram, Direction, Frame, Probe, ServicesDecl},
 };
 
 mod control;
+mod deliveries;
 pub mod frames;
+mod lanes;
 mod packets;
 pub(crate) mod requests;
 pub mod setup;
@@ -246,47 +247,6 @@ impl Link {
     /// The services that the other end has declared to this node.
     pub fn declared(&self) -> Arc<ServicesDecl> {
         self.declared.load_full()
-    }
-
-    /// Sends a packet of a flow, in pieces if it is larger than the path carries.
-    ///
-    /// # Errors
-    /// Why it was dropped, already counted.
-    pub fn send_packet(&self, header: PacketHeader, payload: &[u8]) -> Result<(), PacketDrop> {
-        let mut sent = self.try_send(header, payload);
-        if sent == Err(PacketDrop::TooLarge) {
-            // The path may have shrunk between asking for its limit and sending: the limit is asked
-            // for again. Pieces that went out already are dropped at the far end.
-            sent = self.try_send(header, payload);
-        }
-        if let Err(dropped) = sent {
-            self.mesh.counts.drop_packet(dropped);
-        }
-        sent
-    }
-
-    fn try_send(&self, header: PacketHeader, payload: &[u8]) -> Result<(), PacketDrop> {
-        let limit = self
-            .connection
-            .max_datagram_size()
-            .ok_or(PacketDrop::LinkClosed)?;
-        let pieces = split(header, payload, limit).map_err(|_| PacketDrop::TooLarge)?;
-        for (header, piece) in pieces {
-            let mut datagram = BytesMut::with_capacity(header.encoded_len() + piece.len());
-            Datagram::Packet {
-                header,
-                payload: piece,
-            }
-            .encode(&mut datagram);
-            self.outbox
-                .push(Class::Data, datagram.freeze())
-                .map_err(|error| match error {
-                    PushError::Closed(_) | PushError::Unsupported => PacketDrop::LinkClosed,
-                    PushError::Full => PacketDrop::QueueFull,
-                    PushError::TooLarge { .. } => PacketDrop::TooLarge,
-                })?;
-        }
-        Ok(())
     }
 
     /// Queues a control frame. A full queue drops it and counts it: whatever must not be lost is

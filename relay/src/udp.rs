@@ -2,6 +2,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod flow_table;
+pub(crate) mod intake;
 pub(crate) mod listen;
 pub(crate) mod service;
 

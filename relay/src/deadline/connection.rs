@@ -118,6 +118,15 @@ impl Connection {
         Ok(self.quinn.read_datagram().await?)
     }
 
+    /// Takes a datagram of the peer if one is there.
+    ///
+    /// # Errors
+    /// As [`Self::read_datagram`].
+    pub fn try_read_datagram(&self) -> Option<Result<Bytes, Closed>> {
+        let read = self.quinn.read_datagram().now_or_never()?;
+        Some(read.map_err(Into::into))
+    }
+
     /// The largest datagram that the path carries now, in bytes; `None` if the peer takes none.
     /// Grows as the path is discovered, and shrinks after a black hole.
     pub fn max_datagram_size(&self) -> Option<usize> {

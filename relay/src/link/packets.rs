@@ -1,23 +1,22 @@
 //! The packet loop: what comes as datagrams, to local sockets or back as probe replies.
 
 use std::{
-    io,
     net::SocketAddr,
     sync::{Arc, Weak},
     time::Instant,
 };
 
-use bytes::Bytes;
-use futures_util::FutureExt as _;
+use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 
-use super::{Link, sinks::Sinks, unknown::UnknownFlows};
+use super::{Link, deliveries::Deliveries, sinks::Sinks, unknown::UnknownFlows};
 use crate::{
     clock,
     code::FlowCode,
     counts::PacketDrop,
     deadline::Closed,
     env::LocalUdp,
+    id::NodeKey,
     mesh::Mesh,
     tasks::{Task, Wait},
     udp::Activity,
@@ -54,6 +53,8 @@ pub(super) enum PacketCommand {
 pub(super) struct PacketLoop {
     mesh: Arc<Mesh>,
     link: Arc<Link>,
+    /// This node's key, computed once.
+    our_key: NodeKey,
     commands: mpsc::Receiver<PacketCommand>,
     replies: mpsc::Sender<u64>,
     /// Flows that the peer has opened: its packets go to services.
@@ -62,6 +63,8 @@ pub(super) struct PacketLoop {
     back: Sinks<FlowSink>,
     pieces: Reassembler,
     unknown: UnknownFlows,
+    /// What this turn has for local programs.
+    deliveries: Deliveries,
 }
 
 enum Wake {
@@ -79,15 +82,18 @@ impl PacketLoop {
     ) -> Self {
         let pieces = Reassembler::new(PIECES);
         let (forward, back) = (Sinks::new(), Sinks::new());
+        let our_key = mesh.id.key();
         Self {
             mesh,
             link,
+            our_key,
             commands,
             replies,
             forward,
             back,
             pieces,
             unknown: UnknownFlows::default(),
+            deliveries: Deliveries::default(),
         }
     }
 
@@ -105,24 +111,24 @@ impl PacketLoop {
             match wake {
                 Wake::Command(command) => self.handle_command(command),
                 Wake::Datagram(Err(_)) => return,
-                Wake::Datagram(Ok(first)) => {
-                    let now = clock::now();
-                    self.handle_datagram(now, &first);
-                    self.drain(now);
-                }
+                Wake::Datagram(Ok(first)) => self.handle_burst(first),
             }
         }
     }
 
-    /// Takes what has come together with the first, so that one wake-up serves a burst.
-    fn drain(&mut self, now: Instant) {
+    /// Takes what has come together with the first, so that one wake-up serves a burst, and gives
+    /// each local program its part of it at once.
+    fn handle_burst(&mut self, first: Bytes) {
+        let now = clock::now();
+        self.handle_datagram(now, first);
         for _ in 1..BURST {
-            match self.link.connection.read_datagram().now_or_never() {
-                Some(Ok(datagram)) => self.handle_datagram(now, &datagram),
-                // An error comes back at the next wait.
-                Some(Err(_)) | None => return,
-            }
+            // An error comes back at the next wait.
+            let Some(Ok(datagram)) = self.link.connection.try_read_datagram() else {
+                break;
+            };
+            self.handle_datagram(now, datagram);
         }
+        self.deliveries.flush(now, &self.mesh.counts);
     }
 
     fn handle_command(&mut self, command: PacketCommand) {
@@ -140,9 +146,13 @@ impl PacketLoop {
         }
     }
 
-    fn handle_datagram(&mut self, now: Instant, bytes: &[u8]) {
-        match Datagram::decode(bytes) {
-            Ok(Datagram::Packet { header, payload }) => self.handle_packet(now, &header, payload),
+    fn handle_datagram(&mut self, now: Instant, mut datagram: Bytes) {
+        match Datagram::decode(&datagram) {
+            Ok(Datagram::Packet { header, payload }) => {
+                let header_bytes = datagram.len() - payload.len();
+                datagram.advance(header_bytes);
+                self.handle_packet(now, &header, datagram);
+            }
             Ok(Datagram::Probe(probe)) => self.link.send_probe(&Datagram::ProbeReply(probe)),
             Ok(Datagram::ProbeReply(probe)) => {
                 // A full queue means that the judge is late, and then its timer is too.
@@ -156,25 +166,29 @@ impl PacketLoop {
         }
     }
 
-    fn handle_packet(&mut self, now: Instant, header: &PacketHeader, payload: &[u8]) {
+    fn handle_packet(&mut self, now: Instant, header: &PacketHeader, payload: Bytes) {
         if header.check_supported().is_err() {
             return self.mesh.counts.drop_packet(PacketDrop::Unsupported);
         }
         if !self.is_of_this_link(header) {
             return self.mesh.counts.drop_packet(PacketDrop::NotOfLink);
         }
-        let flow = header.flow.number;
-        let Some(sink) = self.table(header.direction).get(flow) else {
-            return self.handle_unknown(now, header.direction, flow);
+        let (direction, flow) = (header.direction, header.flow.number);
+        let place = match self.deliveries.find(direction, flow) {
+            Some(place) => place,
+            None => match self.table(direction).get(flow) {
+                Some(sink) => self.deliveries.add(direction, flow, sink),
+                None => return self.handle_unknown(now, direction, flow),
+            },
         };
         let Some(fragment) = header.fragment else {
-            return self.deliver(now, &sink, payload);
+            return self.deliveries.push(place, payload);
         };
         match self
             .pieces
-            .handle_piece(now, header.key(), fragment, payload)
+            .handle_piece(now, header.key(), fragment, &payload)
         {
-            Ok(Some(whole)) => self.deliver(now, &sink, &whole),
+            Ok(Some(whole)) => self.deliveries.push(place, whole.into()),
             Ok(None) => {}
             Err(error) => self.mesh.counts.pieces_refused.incr(error.reason()),
         }
@@ -196,21 +210,9 @@ impl PacketLoop {
     fn is_of_this_link(&self, header: &PacketHeader) -> bool {
         let (ingress, generation) = match header.direction {
             Direction::Forward => (self.link.peer_key, self.link.peer_generation),
-            Direction::Back => (self.mesh.id.key(), self.link.our_generation),
+            Direction::Back => (self.our_key, self.link.our_generation),
         };
         header.flow.ingress == ingress && header.flow.generation == generation
-    }
-
-    fn deliver(&self, now: Instant, sink: &FlowSink, payload: &[u8]) {
-        sink.activity.touch(now);
-        match sink.socket.try_send_to(payload, sink.to) {
-            Ok(_) => self.mesh.counts.packets_delivered.incr(),
-            Err(error) => self.mesh.counts.drop_packet(match error.kind() {
-                io::ErrorKind::WouldBlock => PacketDrop::LocalFull,
-                io::ErrorKind::ConnectionRefused => PacketDrop::LocalRefused,
-                _ => PacketDrop::LocalError,
-            }),
-        }
     }
 
     fn table(&mut self, direction: Direction) -> &mut Sinks<FlowSink> {
@@ -222,6 +224,8 @@ impl PacketLoop {
 }
 
 /// As many as one GRO receive brings; then shutdown and commands get a turn.
+///
+/// It bounds what a turn holds for local programs, too: whole packets of at most 16 KiB.
 const BURST: usize = 64;
 /// Packets above one datagram are best effort: what is incomplete after half a second is lost.
 const PIECES: ReassemblyLimits = ReassemblyLimits {

@@ -20,8 +20,8 @@ use crate::{
     config::Config,
     deadline::testnet::{Path, TestNet, after},
     env::{
-        BoxFuture, Env, LinkSockets, LocalListener, LocalNet, LocalTcp, LocalUdp, Resolver,
-        StateStore, WallClock,
+        BoxFuture, Env, LinkSockets, LocalListener, LocalNet, LocalTcp, LocalUdp, PacketRun,
+        Resolver, StateStore, UdpBatch, WallClock,
     },
     id::NodeId,
     identity::{
@@ -35,6 +35,7 @@ use crate::{
 pub(super) struct Fleet {
     pub(super) net: TestNet,
     authority: Authority,
+    hosts: Mutex<BTreeMap<u16, Arc<Local>>>,
 }
 
 impl Fleet {
@@ -42,7 +43,13 @@ impl Fleet {
         Self {
             net: TestNet::new(Path::with_delay(10)),
             authority: Authority::generate("example.org", Randomness::Seed(1), date()).unwrap(),
+            hosts: Mutex::default(),
         }
+    }
+
+    /// The programs beside the node of `port`.
+    pub(super) fn host(&self, port: u16) -> Arc<Local> {
+        self.hosts.lock().entry(port).or_default().clone()
     }
 
     /// Starts the node of `port` with more configuration than its own section.
@@ -52,7 +59,7 @@ impl Fleet {
         let env = Env {
             runtimes: vec![Arc::new(quinn::TokioRuntime)],
             sockets: Arc::new(Sockets(self.net.clone())),
-            local: Arc::new(Local::default()),
+            local: self.host(port),
             resolver: Arc::new(NoNames),
             wall: Arc::new(Date),
             certificates: Arc::new(FixedCertificates::new(pem)),
@@ -118,7 +125,14 @@ impl LinkSockets for Sockets {
 
 /// The programs of one host: UDP in memory, and no TCP.
 #[derive(Debug, Default)]
-struct Local(Arc<Mutex<Host>>);
+pub(super) struct Local(Arc<Mutex<Host>>);
+
+impl Local {
+    /// Calls that sent packets to `port`.
+    pub(super) fn sends_to(&self, port: u16) -> usize {
+        self.0.lock().inboxes[&port].sends
+    }
+}
 
 #[derive(Debug, Default)]
 struct Host {
@@ -129,6 +143,8 @@ struct Host {
 #[derive(Debug, Default)]
 struct Inbox {
     packets: VecDeque<(Vec<u8>, u16)>,
+    /// Calls that sent some of them.
+    sends: usize,
     waker: Option<Waker>,
 }
 
@@ -143,30 +159,35 @@ impl LocalUdp for Udp {
         Ok(local(self.port))
     }
 
-    fn poll_recv_from(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<(usize, SocketAddr)>> {
+    fn poll_recv_batch(&self, cx: &mut Context<'_>, batch: &mut UdpBatch) -> Poll<io::Result<()>> {
+        batch.clear();
         let mut host = self.host.lock();
         let inbox = host.inboxes.get_mut(&self.port).unwrap();
-        let Some((packet, from)) = inbox.packets.pop_front() else {
+        if inbox.packets.is_empty() {
             inbox.waker = Some(cx.waker().clone());
             return Poll::Pending;
-        };
-        buffer[..packet.len()].copy_from_slice(&packet);
-        Poll::Ready(Ok((packet.len(), local(from))))
+        }
+        while let Some(slot) = batch.vacant().next()
+            && let Some((packet, from)) = inbox.packets.pop_front()
+        {
+            slot[..packet.len()].copy_from_slice(&packet);
+            batch.add(local(from), packet.len(), packet.len());
+        }
+        Poll::Ready(Ok(()))
     }
 
-    fn try_send_to(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
+    fn try_send_run(&self, run: PacketRun<'_>, to: SocketAddr) -> io::Result<usize> {
         let mut host = self.host.lock();
         if let Some(inbox) = host.inboxes.get_mut(&to.port()) {
-            inbox.packets.push_back((packet.to_vec(), self.port));
+            let packets = (0..run.len()).filter_map(|index| run.packet(index));
+            let packets = packets.map(|packet| (packet.to_vec(), self.port));
+            inbox.packets.extend(packets);
+            inbox.sends += 1;
             if let Some(waker) = inbox.waker.take() {
                 waker.wake();
             }
         }
-        Ok(packet.len())
+        Ok(run.len())
     }
 }
 

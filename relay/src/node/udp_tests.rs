@@ -1,16 +1,16 @@
 use std::time::Duration;
 
 use super::{
-    testing::{Fleet, config, id, local, peer, seed, until},
+    testing::{Fleet, Local, config, id, local, peer, seed, until},
     *,
 };
 use crate::{
     code::FlowCode,
     counts::PacketDrop,
     deadline::testnet::{after, sleep},
-    env::LocalUdp,
+    env::{LocalUdp, PacketRun},
     link::Link,
-    udp::listen::receive,
+    udp::intake::Intake,
     wire::{Direction, Frame},
 };
 
@@ -27,6 +27,8 @@ struct Flow {
     service: Arc<dyn LocalUdp>,
     /// Where the service sees the client.
     seen_at: SocketAddr,
+    /// Where the service runs.
+    far_host: Arc<Local>,
 }
 
 impl Flow {
@@ -37,7 +39,7 @@ impl Flow {
         let service = far.mesh.env.local.bind_udp(local(7)).unwrap();
         let client = near.mesh.env.local.bind_udp(local(0)).unwrap();
         until("a link", || near.mesh.links.get(id(2).key()).is_some()).await;
-        client.try_send_to(&[0], local(6)).unwrap();
+        send(&client, &[0], local(6));
         let (_, seen_at) = take(&service).await.unwrap();
         Self {
             near,
@@ -45,6 +47,7 @@ impl Flow {
             client,
             service,
             seen_at,
+            far_host: fleet.host(2),
         }
     }
 
@@ -66,28 +69,35 @@ async fn take(socket: &Arc<dyn LocalUdp>) -> Option<(u8, SocketAddr)> {
 }
 
 async fn take_within(millis: u64, socket: &Arc<dyn LocalUdp>) -> Option<(u8, SocketAddr)> {
-    let mut buffer = [0; 2_000];
-    let received = tokio::time::timeout_at(after(millis).into(), receive(&**socket, &mut buffer));
-    let (_, from) = received.await.ok()?.unwrap();
-    Some((buffer[0], from))
+    let mut intake = Intake::new(socket.clone());
+    let received = tokio::time::timeout_at(after(millis).into(), intake.next());
+    let mut received = received.await.ok()?.unwrap();
+    let (from, packet) = received.next_packet().unwrap();
+    let first = packet[0];
+    assert_eq!(received.left().0, 0, "more than one packet");
+    Some((first, from))
+}
+
+fn send(socket: &Arc<dyn LocalUdp>, packet: &[u8], to: SocketAddr) {
+    socket.try_send_run(PacketRun::one(packet), to).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn flow_whose_client_is_silent_moves_to_the_next_link_and_stays_the_same_client() {
     let flow = Flow::open().await;
-    flow.service.try_send_to(&[1], flow.seen_at).unwrap();
+    send(&flow.service, &[1], flow.seen_at);
     assert_eq!(take(&flow.client).await, Some((1, local(6))));
     flow.link().close(CloseCode::Silent, "");
     let mut lost = 0;
     while {
-        flow.service.try_send_to(&[2], flow.seen_at).unwrap();
+        send(&flow.service, &[2], flow.seen_at);
         take(&flow.client).await.is_none()
     } {
         lost += 1;
         assert!(lost < 20, "the flow did not move");
     }
     // What the client sends comes from the same socket as before.
-    flow.client.try_send_to(&[3], local(6)).unwrap();
+    send(&flow.client, &[3], local(6));
     assert_eq!(take(&flow.service).await, Some((3, flow.seen_at)));
     flow.end().await;
 }
@@ -101,8 +111,8 @@ async fn planned_replacement_of_a_link_loses_and_delays_no_packet() {
     flow.near.reload(&config(1, &configured)).await;
     for number in 0..200 {
         let there = [number, 1];
-        flow.client.try_send_to(&there, local(6)).unwrap();
-        flow.service.try_send_to(&there, flow.seen_at).unwrap();
+        send(&flow.client, &there, local(6));
+        send(&flow.service, &there, flow.seen_at);
         // One way is 10 ms; held for an opening, it would be 30.
         sleep(13).await;
         let (there, back) = (take_within(2, &flow.service), take_within(2, &flow.client));
@@ -115,7 +125,7 @@ async fn planned_replacement_of_a_link_loses_and_delays_no_packet() {
         assert!(clock::now() < deadline, "the old link is still there");
         sleep(10).await;
     }
-    flow.client.try_send_to(&[201], local(6)).unwrap();
+    send(&flow.client, &[201], local(6));
     assert_eq!(take(&flow.service).await, Some((201, flow.seen_at)));
     flow.end().await;
 }
@@ -129,7 +139,7 @@ async fn flow_that_the_egress_has_lost_is_opened_again_by_its_next_packet() {
         code: FlowCode::Idle,
     });
     sleep(100).await;
-    flow.client.try_send_to(&[1], local(6)).unwrap();
+    send(&flow.client, &[1], local(6));
     assert_eq!(take(&flow.service).await, None);
     let unknown = |node: &Node| {
         node.mesh
@@ -138,7 +148,7 @@ async fn flow_that_the_egress_has_lost_is_opened_again_by_its_next_packet() {
             .value(PacketDrop::UnknownFlow)
     };
     assert_eq!(unknown(&flow.far), 1);
-    flow.client.try_send_to(&[2], local(6)).unwrap();
+    send(&flow.client, &[2], local(6));
     assert_eq!(take(&flow.service).await.map(|(n, _)| n), Some(2));
     flow.end().await;
 }
@@ -156,7 +166,7 @@ async fn flow_whose_ingress_has_died_ends_though_its_service_goes_on_sending() {
         node.shutdown(after(2_000)).await;
     }
     for _ in 0..130 {
-        flow.service.try_send_to(&[1], flow.seen_at).unwrap();
+        send(&flow.service, &[1], flow.seen_at);
         sleep(1_000).await;
     }
     assert_eq!(
@@ -164,4 +174,24 @@ async fn flow_whose_ingress_has_died_ends_though_its_service_goes_on_sending() {
         0
     );
     flow.far.shutdown(after(2_000)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_that_come_together_leave_together_at_the_far_end_too() {
+    let flow = Flow::open().await;
+    for count in [1, 30, 60] {
+        let before = flow.far_host.sends_to(7);
+        flow.client
+            .try_send_run(PacketRun::new(&vec![1; 100 * count], 100), local(6))
+            .unwrap();
+        sleep(500).await;
+        let mut intake = Intake::new(flow.service.clone());
+        let mut received = 0;
+        while let Some(batch) = intake.now() {
+            received += batch.unwrap().left().0;
+        }
+        assert_eq!(received, count);
+        assert_eq!(flow.far_host.sends_to(7) - before, 1);
+    }
+    flow.end().await;
 }

@@ -8,19 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 
 use super::{
     Activity, FlowAnswer, FlowEvent,
     flow_table::{Ended, Fit, FlowDrop, FlowLimits, FlowTable, Verdict},
+    intake::{BURST, Intake, Received},
 };
 use crate::{
     clock,
     code::FlowCode,
     counts::PacketDrop,
     env::LocalUdp,
-    link::{FlowSink, Link},
+    id::NodeKey,
+    link::{FlowSink, Lanes, Link},
     mesh::Mesh,
     services::Destination,
     tasks::{Task, Wait},
@@ -33,7 +34,11 @@ use crate::{
 /// Owns one listen's socket and its flows.
 pub(crate) struct Listen {
     mesh: Arc<Mesh>,
+    /// This node's key, computed once.
+    our_key: NodeKey,
     socket: Arc<dyn LocalUdp>,
+    intake: Intake,
+    lanes: Lanes,
     destination: Destination,
     class: Class,
     idle: Duration,
@@ -47,7 +52,7 @@ pub(crate) struct Listen {
 
 enum Wake {
     Event(FlowEvent),
-    Packet(io::Result<(usize, SocketAddr)>),
+    Packets(io::Result<Received>),
     Stop,
     Timer,
 }
@@ -66,7 +71,10 @@ impl Listen {
         };
         let (events_in, events) = mpsc::channel(EVENTS_QUEUED);
         Self {
+            our_key: mesh.id.key(),
             mesh,
+            intake: Intake::new(socket.clone()),
+            lanes: Lanes::default(),
             socket,
             destination,
             class,
@@ -81,23 +89,20 @@ impl Listen {
 
     /// Runs until the owner's end. The far ends are not told: the links end too.
     pub(crate) async fn run(mut self, task: Task) {
-        let mut buffer = vec![0; MAX_PACKET_BYTES + 1];
         loop {
-            let wake = self.next_wake(&mut buffer, &task).await;
+            let wake = self.next_wake(&task).await;
             let now = clock::now();
+            self.lanes.begin();
             match wake {
                 Wake::Stop => return,
                 Wake::Event(event) => self.handle_event(now, &event),
                 Wake::Timer => self.handle_timeout(now),
-                Wake::Packet(received) => {
-                    self.handle_received(now, received, &buffer);
-                    self.drain(now, &mut buffer);
-                }
+                Wake::Packets(received) => self.handle_burst(now, received),
             }
         }
     }
 
-    async fn next_wake(&mut self, buffer: &mut [u8], task: &Task) -> Wake {
+    async fn next_wake(&mut self, task: &Task) -> Wake {
         task.waits(Wait::LocalRead);
         let timer = [self.table.poll_timeout(), self.deaf_until];
         tokio::select! {
@@ -105,47 +110,47 @@ impl Listen {
             () = task.stopping() => Wake::Stop,
             Some(event) = self.events.recv() => Wake::Event(event),
             () = clock::sleep_until(timer.into_iter().flatten().min()) => Wake::Timer,
-            received = receive(&*self.socket, buffer), if self.deaf_until.is_none() => {
-                Wake::Packet(received)
+            received = self.intake.next(), if self.deaf_until.is_none() => {
+                Wake::Packets(received)
             }
         }
     }
 
-    /// Takes what has come together with the first packet, so that one wake-up serves a burst.
-    fn drain(&mut self, now: Instant, buffer: &mut [u8]) {
-        for _ in 1..BURST {
-            if self.deaf_until.is_some() {
-                return;
+    /// Takes what has come together with the first, so that one wake-up serves a burst.
+    fn handle_burst(&mut self, now: Instant, first: io::Result<Received>) {
+        let mut left = BURST;
+        let mut next = Some(first);
+        while let Some(received) = next {
+            let mut received = match received {
+                Ok(received) => received,
+                // A client that closed its port; the kernel reports it on the next call.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return,
+                // It may fail at every call from now on, which must not become a busy loop.
+                Err(error) => {
+                    self.complain(now, "local UDP socket", &error);
+                    self.deaf_until = Some(now + DEAF_FOR);
+                    return;
+                }
+            };
+            self.lanes.expect(received.left());
+            while left > 0
+                && let Some((client, payload)) = received.next_packet()
+            {
+                self.handle_packet(now, client, payload);
+                left -= 1;
             }
-            match receive(&*self.socket, buffer).now_or_never() {
-                Some(received) => self.handle_received(now, received, buffer),
-                None => return,
+            if left == 0 {
+                return self.intake.keep(received);
             }
+            next = self.intake.now();
         }
     }
 
-    fn handle_received(
-        &mut self,
-        now: Instant,
-        received: io::Result<(usize, SocketAddr)>,
-        buffer: &[u8],
-    ) {
-        let (length, client) = match received {
-            Ok(received) => received,
-            // A client that closed its port; the kernel reports it on the next call.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return,
-            // It may fail at every call from now on, which must not become a busy loop.
-            Err(error) => {
-                self.complain(now, "local UDP socket", &error);
-                self.deaf_until = Some(now + DEAF_FOR);
-                return;
-            }
-        };
+    fn handle_packet(&mut self, now: Instant, client: SocketAddr, payload: &[u8]) {
         self.mesh.counts.packets_taken.incr();
-        if length > MAX_PACKET_BYTES {
+        if payload.len() > MAX_PACKET_BYTES {
             return self.mesh.counts.drop_packet(PacketDrop::TooLarge);
         }
-        let payload = &buffer[..length];
         let mesh = &self.mesh;
         match self
             .table
@@ -201,7 +206,10 @@ impl Listen {
         let FlowEvent { flow, link, answer } = event;
         match answer {
             FlowAnswer::Accepted => {
-                for (sequence, payload) in self.table.handle_accepted(*flow, link, Arc::ptr_eq) {
+                let held = self.table.handle_accepted(*flow, link, Arc::ptr_eq);
+                let bytes = held.iter().map(|(_, payload)| payload.len()).sum();
+                self.lanes.expect((held.len(), bytes));
+                for (sequence, payload) in held {
                     self.send(now, link, *flow, sequence, &payload);
                 }
             }
@@ -259,12 +267,12 @@ impl Listen {
         }
     }
 
-    fn send(&self, now: Instant, link: &Link, flow: u32, sequence: u64, payload: &[u8]) {
+    fn send(&mut self, now: Instant, link: &Arc<Link>, flow: u32, sequence: u64, payload: &[u8]) {
         let header = PacketHeader {
             direction: Direction::Forward,
             class: self.class,
             flow: FlowId {
-                ingress: self.mesh.id.key(),
+                ingress: self.our_key,
                 generation: link.our_generation,
                 number: flow,
             },
@@ -275,7 +283,7 @@ impl Listen {
             hops: RemainingHops::NONE,
         };
         // A drop is counted by its reason; a local program learns of loss as on any network.
-        let _ = link.send_packet(header, payload);
+        let _ = self.lanes.send(link, header, payload);
     }
 }
 
@@ -285,14 +293,6 @@ fn fit(link: &Arc<Link>) -> Fit {
         (true, true) => Fit::Leaving,
         (false, _) => Fit::Gone,
     }
-}
-
-/// Waits for one packet of a local program. Cancel safe.
-pub(crate) async fn receive(
-    socket: &dyn LocalUdp,
-    buffer: &mut [u8],
-) -> io::Result<(usize, SocketAddr)> {
-    std::future::poll_fn(|cx| socket.poll_recv_from(cx, buffer)).await
 }
 
 impl From<FlowDrop> for PacketDrop {
@@ -305,8 +305,6 @@ impl From<FlowDrop> for PacketDrop {
     }
 }
 
-/// As many as come in one local burst; then shutdown and answers get a turn.
-const BURST: usize = 64;
 /// One answer for each flow that is being opened; more than this at once open again.
 const EVENTS_QUEUED: usize = 1_024;
 const DEAF_FOR: Duration = Duration::from_millis(100);

@@ -9,18 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::{Activity, listen::receive};
+use super::{
+    Activity,
+    intake::{BURST, Intake, Received},
+};
 use crate::{
     clock,
     code::{FlowCode, RefuseCode},
     counts::PacketDrop,
     env::LocalUdp,
-    link::{FlowSink, Link},
+    link::{FlowSink, Lanes, Link},
     mesh::Mesh,
     services::Service,
     tasks::{Task, Wait},
@@ -100,6 +102,8 @@ fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), R
         service: None,
         commands,
         listed: true,
+        next_sequence: 0,
+        lanes: Lanes::default(),
     };
     let service = service.clone();
     // A flow whose task is refused takes itself off the list as it is dropped.
@@ -139,11 +143,13 @@ struct EgressFlow {
     commands: mpsc::Receiver<Command>,
     /// Whether it is on the list of the node's flows.
     listed: bool,
+    next_sequence: u64,
+    lanes: Lanes,
 }
 
 enum Wake {
     Command(Option<Command>),
-    Packet(io::Result<(usize, SocketAddr)>),
+    Packets(io::Result<Received>),
     Timer,
 }
 
@@ -198,8 +204,7 @@ impl EgressFlow {
         if !self.accept(&sink) {
             return RefuseCode::Overloaded;
         }
-        let mut buffer = vec![0; MAX_PACKET_BYTES + 1];
-        let mut sequence = 0;
+        let mut intake = Intake::new(socket);
         loop {
             task.waits(Wait::LocalRead);
             let expires = activity.last() + self.idle;
@@ -207,7 +212,7 @@ impl EgressFlow {
                 biased;
                 () = task.stopping() => return RefuseCode::Shutdown,
                 command = self.commands.recv() => Wake::Command(command),
-                received = receive(&*socket, &mut buffer) => Wake::Packet(received),
+                received = intake.next() => Wake::Packets(received),
                 () = clock::sleep_until(Some(expires)) => Wake::Timer,
             };
             let now = clock::now();
@@ -223,20 +228,14 @@ impl EgressFlow {
                     None => return RefuseCode::Overloaded,
                     again => again,
                 },
-                Wake::Packet(mut received) => {
-                    for _ in 0..BURST {
-                        match self.send_back(now, received, &mut sequence, &buffer) {
-                            Ok(()) => activity.touch(now),
-                            // A service that talks to an ingress that is gone keeps nothing alive.
-                            Err(SendBack::NotSent) => {}
-                            Err(SendBack::SocketFailed) => {
-                                self.say_closed(FlowCode::LocalFailed);
-                                return RefuseCode::LocalRefused;
-                            }
-                        }
-                        match receive(&*socket, &mut buffer).now_or_never() {
-                            Some(next) => received = next,
-                            None => break,
+                Wake::Packets(received) => {
+                    match self.send_burst(now, received, &mut intake) {
+                        Ok(true) => activity.touch(now),
+                        // A service that talks to an ingress that is gone keeps nothing alive.
+                        Ok(false) => {}
+                        Err(SocketFailed) => {
+                            self.say_closed(FlowCode::LocalFailed);
+                            return RefuseCode::LocalRefused;
                         }
                     }
                     None
@@ -289,59 +288,82 @@ impl EgressFlow {
         true
     }
 
-    fn send_back(
-        &self,
+    /// Takes what the service has sent together; whether any of it went out.
+    fn send_burst(
+        &mut self,
         now: Instant,
-        received: io::Result<(usize, SocketAddr)>,
-        sequence: &mut u64,
-        buffer: &[u8],
-    ) -> Result<(), SendBack> {
-        let not_sent = |why| {
-            self.mesh.counts.drop_packet(why);
-            Err(SendBack::NotSent)
-        };
-        let length = match received {
-            Ok((length, from)) if Some(from) == self.service => length,
-            // The socket is open to all of its network, the flow is not.
-            Ok(_) => return not_sent(PacketDrop::NotFromService),
-            // Nobody is bound where the service should be: packets to it are lost, as on any host.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return not_sent(PacketDrop::LocalRefused);
+        first: io::Result<Received>,
+        intake: &mut Intake,
+    ) -> Result<bool, SocketFailed> {
+        self.lanes.begin();
+        let mut sent = false;
+        let mut left = BURST;
+        let mut next = Some(first);
+        while let Some(received) = next {
+            match received {
+                Ok(mut received) => {
+                    self.lanes.expect(received.left());
+                    while left > 0
+                        && let Some((from, payload)) = received.next_packet()
+                    {
+                        sent |= self.send_back(now, from, payload);
+                        left -= 1;
+                    }
+                    if left == 0 {
+                        intake.keep(received);
+                        break;
+                    }
+                }
+                // Nobody is bound where the service should be: packets to it are lost, as on any
+                // host.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    self.mesh.counts.drop_packet(PacketDrop::LocalRefused);
+                    left -= 1;
+                    if left == 0 {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    debug!(%error, peer = %self.link.peer, "socket of a UDP flow");
+                    self.mesh.counts.drop_packet(PacketDrop::LocalError);
+                    return Err(SocketFailed);
+                }
             }
-            Err(error) => {
-                debug!(%error, peer = %self.link.peer, "socket of a UDP flow");
-                self.mesh.counts.drop_packet(PacketDrop::LocalError);
-                return Err(SendBack::SocketFailed);
-            }
-        };
+            next = intake.now();
+        }
+        Ok(sent)
+    }
+
+    /// Whether the packet went out, or was dropped on the way by a link that lives.
+    fn send_back(&mut self, now: Instant, from: SocketAddr, payload: &[u8]) -> bool {
+        // The socket is open to all of its network, the flow is not.
+        if Some(from) != self.service {
+            self.mesh.counts.drop_packet(PacketDrop::NotFromService);
+            return false;
+        }
         self.mesh.counts.packets_taken.incr();
-        if length > MAX_PACKET_BYTES {
-            return not_sent(PacketDrop::TooLarge);
+        if payload.len() > MAX_PACKET_BYTES {
+            self.mesh.counts.drop_packet(PacketDrop::TooLarge);
+            return false;
         }
         let header = PacketHeader {
             direction: Direction::Back,
             class: self.class,
             flow: self.id,
-            sequence: *sequence,
+            sequence: self.next_sequence,
             sent_us: self.mesh.micros(now),
             lifetime_ms: 0,
             fragment: None,
             hops: RemainingHops::NONE,
         };
-        *sequence += 1;
+        self.next_sequence += 1;
         // A drop is counted by its reason.
-        match self.link.send_packet(header, &buffer[..length]) {
-            Err(PacketDrop::LinkClosed) => Err(SendBack::NotSent),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        self.lanes.send(&self.link, header, payload) != Err(PacketDrop::LinkClosed)
     }
 }
 
-/// Why a packet of the service went nowhere.
-enum SendBack {
-    NotSent,
-    SocketFailed,
-}
+/// The flow's socket is of no use any more.
+struct SocketFailed;
 
 impl Drop for EgressFlow {
     /// However its task ends, it is on no list and on no link.
@@ -364,7 +386,6 @@ fn bind_towards(mesh: &Mesh, service: SocketAddr) -> io::Result<Arc<dyn LocalUdp
     mesh.env.local.bind_udp(SocketAddr::new(from, 0))
 }
 
-const BURST: usize = 64;
 /// Opened again on at most a few links in a moment.
 const COMMANDS_QUEUED: usize = 4;
 const MIN_IDLE: Duration = Duration::from_secs(1);

@@ -10,15 +10,15 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant, SystemTime},
 };
 
 use causeway::{
     clock,
     env::{
-        BoxFuture, LinkSockets, LocalListener, LocalNet, LocalTcp, LocalUdp, Resolver, StateStore,
-        WallClock,
+        BoxFuture, LinkSockets, LocalListener, LocalNet, LocalTcp, LocalUdp, PacketRun, Resolver,
+        StateStore, UdpBatch, WallClock,
     },
 };
 use netem::sim::{Host, TcpListener, TcpStream, UdpSocket};
@@ -64,17 +64,38 @@ impl LocalUdp for Udp {
         Ok(self.0.local_addr())
     }
 
-    fn poll_recv_from(
-        &self,
-        cx: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<io::Result<(usize, SocketAddr)>> {
-        // It holds nothing, so that a new one each time is as good as one that is kept.
-        pin!(self.0.recv_from(buffer)).poll(cx)
+    fn poll_recv_batch(&self, cx: &mut Context<'_>, batch: &mut UdpBatch) -> Poll<io::Result<()>> {
+        batch.clear();
+        let mut is_first = true;
+        while let Some(slot) = batch.vacant().next() {
+            // The first is waited for; the others come along if they are there.
+            let received = if is_first {
+                // It holds nothing, so that a new one each time is as good as one that is kept.
+                ready!(pin!(self.0.recv_from(slot)).poll(cx))?
+            } else {
+                match self.0.try_recv_from(slot) {
+                    Ok(received) => received,
+                    // An error comes back at the next call.
+                    Err(_) => break,
+                }
+            };
+            let (bytes, from) = received;
+            batch.add(from, bytes, bytes);
+            is_first = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
-    fn try_send_to(&self, packet: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.0.try_send_to(packet, to)
+    fn try_send_run(&self, run: PacketRun<'_>, to: SocketAddr) -> io::Result<usize> {
+        let mut sent = 0;
+        while let Some(packet) = run.packet(sent) {
+            match self.0.try_send_to(packet, to) {
+                Ok(_) => sent += 1,
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(sent)
     }
 }
 
