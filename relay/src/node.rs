@@ -156,7 +156,6 @@ impl Node {
         let roster = Roster::new(&mesh, placed, generation, roster_events);
         scope.spawn("roster", |task| roster.run(task))?;
         info!(node = %mesh.id, generation = %mesh.generation(), release = mesh.release, "started");
-        instruments::register(&metrics, &mesh, &tasks);
         let view = Arc::new(View {
             mesh: mesh.clone(),
             tasks: tasks.clone(),
@@ -165,6 +164,7 @@ impl Node {
             listens,
             turns,
         });
+        instruments::register(&view);
         Ok(Self {
             mesh,
             tasks,

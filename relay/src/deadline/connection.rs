@@ -22,13 +22,16 @@ use crate::code::CloseCode;
 pub struct Connection {
     quinn: quinn::Connection,
     open: Arc<AtomicUsize>,
+    endpoint_open: Arc<AtomicUsize>,
 }
 
 impl Connection {
-    pub(super) fn new(quinn: quinn::Connection) -> Self {
+    /// - `endpoint_open`: counts the streams of all connections of the endpoint.
+    pub(super) fn new(quinn: quinn::Connection, endpoint_open: Arc<AtomicUsize>) -> Self {
         Self {
             quinn,
-            open: Arc::new(AtomicUsize::new(0)),
+            open: Arc::default(),
+            endpoint_open,
         }
     }
 
@@ -210,7 +213,7 @@ impl Connection {
     }
 
     fn wrap(&self, (send, receive): (quinn::SendStream, quinn::RecvStream)) -> (Sender, Receiver) {
-        let open = OpenStream::count(&self.open);
+        let open = OpenStream::count([&self.open, &self.endpoint_open]);
         (
             Sender::new(send, open.clone()),
             Receiver::new(receive, open),
@@ -260,19 +263,23 @@ pub struct ConnectionStats {
     pub sent_stream_frames: u64,
 }
 
-/// Counts a stream as open until both halves have let go of it.
+/// Counts a stream as open until both halves have let go of it, for its connection and its endpoint.
 #[derive(Debug)]
-pub(super) struct OpenStream(Arc<AtomicUsize>);
+pub(super) struct OpenStream([Arc<AtomicUsize>; 2]);
 
 impl OpenStream {
-    fn count(open: &Arc<AtomicUsize>) -> Arc<Self> {
-        open.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self(open.clone()))
+    fn count(open: [&Arc<AtomicUsize>; 2]) -> Arc<Self> {
+        Arc::new(Self(open.map(|open| {
+            open.fetch_add(1, Ordering::Relaxed);
+            open.clone()
+        })))
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        for open in &self.0 {
+            open.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

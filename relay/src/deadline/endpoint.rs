@@ -1,6 +1,14 @@
 //! A UDP port from which connections are dialed and on which they are accepted.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 use tokio::time::timeout_at;
 
@@ -9,7 +17,10 @@ use crate::code::CloseCode;
 
 /// One UDP socket with all its connections. Cloning shares it.
 #[derive(Debug, Clone)]
-pub struct Endpoint(quinn::Endpoint);
+pub struct Endpoint {
+    quinn: quinn::Endpoint,
+    streams: Arc<AtomicUsize>,
+}
 
 impl Endpoint {
     /// Runs QUIC on `socket`. Without `server` it refuses inbound connections.
@@ -22,7 +33,9 @@ impl Endpoint {
         socket: Arc<dyn quinn::AsyncUdpSocket>,
         runtime: Arc<dyn quinn::Runtime>,
     ) -> io::Result<Self> {
-        quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime).map(Self)
+        let quinn = quinn::Endpoint::new_with_abstract_socket(config, server, socket, runtime)?;
+        let streams = Arc::default();
+        Ok(Self { quinn, streams })
     }
 
     /// Dials `address` and waits until the handshake is done.
@@ -43,16 +56,16 @@ impl Endpoint {
         deadline: Instant,
     ) -> Result<Connection, DialError> {
         until(deadline, DialError::TimedOut, async {
-            let connecting =
-                self.0
-                    .connect_with(config, address, SERVER_NAME)
-                    .map_err(|error| DialError::Setup {
-                        text: error.to_string(),
-                    })?;
+            let connecting = self
+                .quinn
+                .connect_with(config, address, SERVER_NAME)
+                .map_err(|error| DialError::Setup {
+                    text: error.to_string(),
+                })?;
             let connection = connecting
                 .await
                 .map_err(|error| DialError::Closed(error.into()))?;
-            Ok(Connection::new(connection))
+            Ok(Connection::new(connection, self.streams.clone()))
         })
         .await
     }
@@ -64,12 +77,14 @@ impl Endpoint {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn accept(&self) -> Option<Incoming> {
-        self.0.accept().await.map(Incoming)
+        let quinn = self.quinn.accept().await?;
+        let streams = self.streams.clone();
+        Some(Incoming { quinn, streams })
     }
 
     /// Replaces certificate and settings for the connections to come.
     pub fn set_server_config(&self, server: Option<quinn::ServerConfig>) {
-        self.0.set_server_config(server);
+        self.quinn.set_server_config(server);
     }
 
     /// The bound address.
@@ -77,17 +92,23 @@ impl Endpoint {
     /// # Errors
     /// As the socket says.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.quinn.local_addr()
     }
 
     /// How many connections are open, those in handshake and those that are ending included.
     pub fn open_connections(&self) -> usize {
-        self.0.open_connections()
+        self.quinn.open_connections()
+    }
+
+    /// How many streams are open on all connections together, as [`Connection::open_streams`]
+    /// counts them; those of connections that have ended count for as long as they are held.
+    pub fn open_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
     }
 
     /// Closes every connection with `code` and takes no more. Never waits; may be repeated.
     pub fn close(&self, code: CloseCode, reason: &[u8]) {
-        self.0.close(code.number().into(), reason);
+        self.quinn.close(code.number().into(), reason);
     }
 
     /// Waits until every connection has ended, so that peers hear of it; `false` if some had not at
@@ -98,7 +119,7 @@ impl Endpoint {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn wait_idle(&self, deadline: Instant) -> bool {
-        timeout_at(deadline.into(), self.0.wait_idle())
+        timeout_at(deadline.into(), self.quinn.wait_idle())
             .await
             .is_ok()
     }
@@ -106,7 +127,10 @@ impl Endpoint {
 
 /// A peer that dials. Dropping it refuses it.
 #[derive(Debug)]
-pub struct Incoming(quinn::Incoming);
+pub struct Incoming {
+    quinn: quinn::Incoming,
+    streams: Arc<AtomicUsize>,
+}
 
 impl Incoming {
     /// Waits until the handshake is done, the peer's certificate checked.
@@ -119,45 +143,45 @@ impl Incoming {
     pub async fn accept(self, deadline: Instant) -> Result<Connection, AcceptError> {
         until(deadline, AcceptError::TimedOut, async {
             let connection = self
-                .0
+                .quinn
                 .await
                 .map_err(|error| AcceptError::Closed(error.into()))?;
-            Ok(Connection::new(connection))
+            Ok(Connection::new(connection, self.streams))
         })
         .await
     }
 
     /// Tells the peer that it is refused.
     pub fn refuse(self) {
-        self.0.refuse();
+        self.quinn.refuse();
     }
 
     /// Tells the peer nothing. The cheapest way out.
     pub fn ignore(self) {
-        self.0.ignore();
+        self.quinn.ignore();
     }
 
     /// Asks the peer to prove its address first; if it has, which [`Incoming::may_retry`] tells
     /// before, it is refused.
     pub fn retry(self) {
-        if let Err(again) = self.0.retry() {
+        if let Err(again) = self.quinn.retry() {
             again.into_incoming().refuse();
         }
     }
 
     /// Whether the peer can be asked to prove its address.
     pub fn may_retry(&self) -> bool {
-        self.0.may_retry()
+        self.quinn.may_retry()
     }
 
     /// Whether the peer has proven that it receives at its address.
     pub fn address_is_proven(&self) -> bool {
-        self.0.remote_address_validated()
+        self.quinn.remote_address_validated()
     }
 
     /// Where the dial came from.
     pub fn remote_address(&self) -> SocketAddr {
-        self.0.remote_address()
+        self.quinn.remote_address()
     }
 }
 

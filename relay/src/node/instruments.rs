@@ -2,16 +2,23 @@
 
 use std::sync::{Arc, Weak};
 
+use super::view::View;
 use crate::{
     clock,
+    deadline::Endpoint,
     link::Link,
     mesh::Mesh,
-    tasks::Tasks,
     telemetry::{Metrics, Series},
 };
 
 /// Registers the instruments that read a running node. They hold it weakly: metrics may outlive it.
-pub(super) fn register(metrics: &Metrics, mesh: &Arc<Mesh>, tasks: &Tasks) {
+pub(super) fn register(view: &Arc<View>) {
+    let View {
+        mesh,
+        tasks,
+        metrics,
+        ..
+    } = &**view;
     let weak = Arc::downgrade(mesh);
     gauge_per_link(
         metrics,
@@ -118,6 +125,20 @@ pub(super) fn register(metrics: &Metrics, mesh: &Arc<Mesh>, tasks: &Tasks) {
             }
         },
     );
+    gauge_of_endpoints(
+        view,
+        "relay.connection.open",
+        "{connection}",
+        "QUIC connections, those in handshake and those that are ending included",
+        Endpoint::open_connections,
+    );
+    gauge_of_endpoints(
+        view,
+        "relay.stream.open",
+        "{stream}",
+        "QUIC streams of all connections, control streams and those that are being closed included",
+        Endpoint::open_streams,
+    );
     let flows = weak;
     metrics.gauges(
         "relay.flow.open",
@@ -165,6 +186,23 @@ pub(super) fn register(metrics: &Metrics, mesh: &Arc<Mesh>, tasks: &Tasks) {
             }
         },
     );
+}
+
+fn gauge_of_endpoints(
+    view: &Arc<View>,
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    read: fn(&Endpoint) -> usize,
+) {
+    // An endpoint that somebody holds keeps its socket.
+    let weak = Arc::downgrade(view);
+    view.metrics.gauges(name, unit, help, move |series| {
+        if let Some(view) = weak.upgrade() {
+            let sum: usize = view.endpoints.iter().map(read).sum();
+            series.report(sum as f64, &[]);
+        }
+    });
 }
 
 fn gauge_per_link(
