@@ -48,14 +48,20 @@ pub struct Raw {
     pub endpoint: Endpoint,
     material: Material,
     wall: Wall,
+    life: u32,
     dials: AtomicU32,
 }
 
 impl Raw {
     /// A peer on a machine of its own, with a certificate of the fleet's authority.
     pub fn new(fleet: &Fleet, region: &str, name: &str) -> Self {
-        let id = node_id(region, name);
-        let host = fleet.host(name);
+        Self::on(fleet, fleet.host(name), node_id(region, name), 0)
+    }
+
+    /// The same on a machine that it is given.
+    ///
+    /// - `life`: how many processes of this name `host` has had before.
+    pub fn on(fleet: &Fleet, host: Host, id: NodeId, life: u32) -> Self {
         let wall = Wall::starting(fleet.start);
         let files = Files {
             certificate: "certificate".into(),
@@ -67,7 +73,10 @@ impl Raw {
         let tls = material.server_config(Arc::new(wall.clone()), Refusal::default().observer());
         let server = transport::server_config(tls, profile()).unwrap();
         let socket = host.bind_udp(SocketAddr::new(host.ip(), PORT)).unwrap();
-        let config = transport::endpoint_config(&[7; 32], Some([7; 32]));
+        let mut seed = [7; 32];
+        seed[0] ^= life as u8;
+        seed[1] ^= (life >> 8) as u8;
+        let config = transport::endpoint_config(&[7; 32], Some(seed));
         let endpoint = Endpoint::new(config, Some(server), Arc::new(socket), host.runtime());
         Self {
             endpoint: endpoint.unwrap(),
@@ -75,6 +84,7 @@ impl Raw {
             id,
             material,
             wall,
+            life,
             dials: AtomicU32::new(0),
         }
     }
@@ -84,10 +94,10 @@ impl Raw {
         SocketAddr::new(self.host.ip(), PORT)
     }
 
-    /// Its generation, which is that of a process started with the simulation.
+    /// Its generation, which is that of a process started with the simulation, or a later one.
     pub fn generation(&self) -> NodeGeneration {
         let since = epoch().duration_since(std::time::UNIX_EPOCH).unwrap();
-        NodeGeneration(u64::try_from(since.as_millis()).unwrap())
+        NodeGeneration(u64::try_from(since.as_millis()).unwrap() + u64::from(self.life))
     }
 
     /// A link generation that it has not used.
