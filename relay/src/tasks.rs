@@ -79,6 +79,13 @@ impl Tasks {
         self.0.table.lock().counts()
     }
 
+    /// Ends every task of this name, and nothing else: a part that stops working by itself.
+    #[cfg(test)]
+    pub(crate) fn abort_named(&self, name: &str) {
+        let handles = self.0.table.lock().handles_of(name);
+        handles.iter().for_each(AbortHandle::abort);
+    }
+
     fn new_scope(
         &self,
         parent: Option<ScopeId>,

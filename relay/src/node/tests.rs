@@ -1,5 +1,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
+use router::liveness::Health;
+
 use super::{
     testing::{Fleet, config, id, peer, seed, until},
     *,
@@ -407,6 +409,27 @@ async fn link_that_is_lost_is_known_as_lost_and_one_closed_here_by_its_code() {
     fleet.net.set_path(2, Path::with_delay(10));
     linked(&near, 2).await;
     end([near, far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_whose_one_loop_does_not_work_is_down_at_its_peer_though_the_other_answers() {
+    for dead in ["link requests", "link packets"] {
+        let fleet = Fleet::new();
+        let near = fleet.start(1, &peer(2)).await;
+        let far = fleet.start(2, "").await;
+        let held = linked(&near, 2).await;
+        // Until probes have settled, from when on the bound holds.
+        stays(&near, 2, &held).await;
+        assert_eq!(held.health(), Health::Up);
+        let began = clock::now();
+        far.tasks().abort_named(dead);
+        until("down", || held.health() == Health::Down).await;
+        let took = clock::now() - began;
+        // The bound for one loop, with a round trip of 20 ms and a look every 5 ms.
+        assert!(took <= Duration::from_millis(1_525), "{dead}: {took:?}");
+        assert!(!held.has_ended(), "the rest of the node works");
+        end([near, far]).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -337,6 +337,12 @@ impl Table {
     }
 
     #[cfg(test)]
+    pub(super) fn handles_of(&self, name: &str) -> Vec<AbortHandle> {
+        let named = self.tasks.values().filter(|entry| entry.task.name == name);
+        named.map(|entry| entry.task.abort.clone()).collect()
+    }
+
+    #[cfg(test)]
     pub(super) fn scopes(&self) -> usize {
         self.scopes.len()
     }
