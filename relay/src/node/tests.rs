@@ -20,7 +20,8 @@ use crate::{
         Link,
         frames::{FrameReader, ReadFrameError, encoded},
     },
-    links::ConnectError,
+    links::{ConnectError, Peer, PeerState},
+    slot::Slot,
     wire::{Frame, Open},
 };
 
@@ -126,6 +127,25 @@ async fn peer_that_was_removed_and_dials_is_new_at_once() {
     linked(&near, 2).await;
     near.reload(&config(1, "")).await;
     until("removed", || link(&near, 2).is_none()).await;
+    linked(&near, 2).await;
+    end([near, far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeper_that_has_ended_and_is_listed_still_keeps_its_peer_out_no_longer() {
+    let fleet = Fleet::new();
+    let near = fleet.start(1, "").await;
+    let (inbox, ended) = mpsc::channel(1);
+    drop(ended);
+    let status = PeerStatus::Idle;
+    let (_publisher, slot) = Slot::with_publisher(PeerState { status, link: None });
+    near.mesh.links.add(Arc::new(Peer {
+        id: id(2),
+        slot,
+        report: ArcSwap::default(),
+        inbox,
+    }));
+    let far = fleet.start(2, &peer(1)).await;
     linked(&near, 2).await;
     end([near, far]).await;
 }
@@ -299,6 +319,8 @@ const SERVICES: &str = "[[service]]\nname = \"closed\"\nkind = \"tcp\"\naddress 
     allow = [\"spiffe://example.org/region/r/node/n1\"]\n\
     [[service]]\nname = \"secret\"\nkind = \"tcp\"\naddress = \"127.0.0.1:1\"\n\
     [[service]]\nname = \"packets\"\nkind = \"udp\"\naddress = \"127.0.0.1:1\"\n\
+    allow = [\"spiffe://example.org/region/*/node/*\"]\n\
+    [[service]]\nname = \"nowhere\"\nkind = \"tcp\"\naddress = \"silent.example.org:1\"\n\
     allow = [\"spiffe://example.org/region/*/node/*\"]\n";
 
 fn open(service: &str) -> Open {
@@ -314,13 +336,17 @@ fn open(service: &str) -> Open {
 
 /// What the far end answers to the first frame of a stream.
 async fn answer(link: &Link, first: Frame) -> Result<Frame, ReadFrameError> {
+    answer_within(9_000, link, first).await
+}
+
+async fn answer_within(millis: u64, link: &Link, first: Frame) -> Result<Frame, ReadFrameError> {
     let (mut sender, receiver) = link.connection.open(after(1_000)).await.unwrap();
     sender
         .write(encoded(&first).unwrap(), after(1_000))
         .await
         .unwrap();
     let mut frames = FrameReader::stream(receiver, link.minor);
-    frames.next_by(after(9_000)).await
+    frames.next_by(after(millis)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -357,6 +383,32 @@ async fn every_open_that_cannot_be_served_is_refused_with_its_code() {
         assert!(far.mesh.counts.opens_refused.value(expected) > 0);
     }
     stays(&near, 2, &link).await;
+    end([near, far]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn budget_of_a_peer_is_waited_out_up_to_a_minute_and_not_longer() {
+    let fleet = Fleet::new();
+    let near = fleet.start(1, &peer(2)).await;
+    let far = fleet.start(2, SERVICES).await;
+    let link = linked(&near, 2).await;
+    for (budget_s, waited_s) in [(59, 59), (3_600, 60)] {
+        // The name of the service's address is never answered.
+        let mut patient = open("nowhere");
+        patient.budget = Duration::from_secs(budget_s);
+        let asked = clock::now();
+        match answer_within(99_000, &link, Frame::Open(patient)).await {
+            Ok(Frame::Refuse { code, .. }) => assert_eq!(code, RefuseCode::LocalTimeout),
+            other => panic!("{other:?}"),
+        }
+        let took = clock::now() - asked;
+        let expected = Duration::from_secs(waited_s);
+        let round_trip = Duration::from_millis(22);
+        assert!(
+            (expected..=expected + round_trip).contains(&took),
+            "{took:?}"
+        );
+    }
     end([near, far]).await;
 }
 
