@@ -1,6 +1,6 @@
 //! What holds in every order of events, possible or not.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, env};
 
 use proptest::prelude::*;
 
@@ -144,8 +144,16 @@ impl Shell {
     }
 }
 
+/// How many orders of events are tried: 256, or as many as `KEEPER_ORDERS` says.
+fn orders() -> ProptestConfig {
+    let cases = env::var("KEEPER_ORDERS").map_or(256, |cases| {
+        cases.parse().expect("KEEPER_ORDERS is a number")
+    });
+    ProptestConfig::with_cases(cases)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(orders())]
 
     #[test]
     fn any_order_of_events_leaves_the_shell_what_it_relies_on(
