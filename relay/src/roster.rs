@@ -76,6 +76,8 @@ struct Kept {
     /// Owns the keeper alone, and names it in listings.
     scope: Scope,
     wanted: Wanted,
+    /// Where its keeper was last told to dial it.
+    addresses: Vec<HostPort>,
 }
 
 /// What the configuration has to do with a peer.
@@ -184,8 +186,11 @@ impl Roster {
             RosterEvent::Reload { peers, done } => {
                 // The operator may have ended the other process of this name.
                 self.generation.handle_reload();
-                self.mesh.duplicate.store(false, Ordering::Relaxed);
+                let halted = self.mesh.duplicate.swap(false, Ordering::Relaxed);
                 self.reload(&peers).await;
+                if halted {
+                    self.resume().await;
+                }
                 self.check_certificates();
                 // Nobody waits any more: then nobody needs to know.
                 let _ = done.send(());
@@ -293,8 +298,21 @@ impl Roster {
         self.publish_seekers();
     }
 
-    /// A peer that has a keeper is wanted, at `addresses`; these are new to it if they are `named`,
-    /// or if it was not wanted before.
+    /// Every keeper dials again that two processes of this node's name had stopped.
+    async fn resume(&self) {
+        for (key, kept) in &self.peers {
+            if kept.wanted == Wanted::Yes {
+                let addresses = PeerEvent::Addresses(kept.addresses.clone());
+                self.tell(*key, addresses).await;
+            }
+        }
+    }
+
+    /// A peer that has a keeper is wanted, at `addresses`; these count if they are `named`, or if it
+    /// was not wanted before.
+    ///
+    /// A keeper whose addresses did not change is not told: to it, that would be news of the peer,
+    /// and a thousand that back off would dial at once, at every reload.
     async fn want(&mut self, key: NodeKey, addresses: Vec<HostPort>, named: bool) {
         let Some(kept) = self.peers.get_mut(&key) else {
             return;
@@ -302,9 +320,10 @@ impl Roster {
         match kept.wanted {
             // A keeper that leaves does not come back.
             Wanted::NoMore | Wanted::Again(_) => kept.wanted = Wanted::Again(addresses),
-            Wanted::Yes if !named => {}
+            Wanted::Yes if !named || kept.addresses == addresses => {}
             Wanted::No | Wanted::Yes => {
                 kept.wanted = Wanted::Yes;
+                kept.addresses.clone_from(&addresses);
                 self.tell(key, PeerEvent::Addresses(addresses)).await;
             }
         }
@@ -318,7 +337,7 @@ impl Roster {
             false => Wanted::Yes,
         };
         let with = (worker.endpoint.clone(), self.dialer.clone());
-        let (task, peer) = PeerTask::new(&self.mesh, id.clone(), addresses, with, scope);
+        let (task, peer) = PeerTask::new(&self.mesh, id.clone(), addresses.clone(), with, scope);
         // Apart from the scope of its links, which it ends itself.
         let own = worker.scope.child(format!("peer {id}"));
         match own.spawn("keeper", |running| task.run(running)) {
@@ -328,6 +347,7 @@ impl Roster {
                     inbox: peer.inbox.clone(),
                     scope: own,
                     wanted,
+                    addresses,
                 };
                 self.mesh.links.add(peer);
                 self.peers.insert(id.key(), kept);

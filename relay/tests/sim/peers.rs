@@ -3,7 +3,7 @@
 use causeway::{clock, code::CloseCode, deadline::Closed, keeper::PeerStatus, wire::CloseReason};
 
 use crate::{
-    fleet::{Fleet, Member, ms, sleep},
+    fleet::{Fleet, Member, ms, node_id, sleep},
     raw::{Answers, Raw},
     traffic::Scene,
 };
@@ -193,4 +193,34 @@ async fn link_that_is_never_promoted_or_confirmed_is_closed_after_five_seconds()
         );
     }
     scene.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_that_changes_nothing_about_a_peer_leaves_its_backoff_alone() {
+    let mut fleet = Fleet::new(104);
+    let a = fleet.add("eu", "a", "");
+    let hole = node_id("nowhere", "hole");
+    let at = |fleet: &Fleet, name: &str| format!("{}:7400", fleet.host(name).ip());
+    let (first, second) = (at(&fleet, "first"), at(&fleet, "second"));
+    fleet.add_peer(a, &hole, &[first]);
+    fleet.start(a).await;
+    let left = |fleet: &Fleet| {
+        let peer = fleet.mesh(a).links.snapshot()[&hole.key()].clone();
+        match peer.slot.load().status {
+            PeerStatus::Backoff { until, .. } => until.saturating_duration_since(clock::now()),
+            _ => ms(0),
+        }
+    };
+    let backs_off = || left(&fleet) > ms(1_000);
+    fleet.until("a long backoff", ms(120_000), backs_off).await;
+    let before = left(&fleet);
+    fleet.reload(a).await;
+    sleep(ms(10)).await;
+    assert_eq!(left(&fleet), before - ms(10));
+    // Another address is news.
+    fleet.clear_peers(a);
+    fleet.add_peer(a, &hole, &[second]);
+    fleet.reload(a).await;
+    sleep(ms(10)).await;
+    assert_eq!(left(&fleet), ms(0), "it is dialed");
 }
