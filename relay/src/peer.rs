@@ -138,17 +138,6 @@ impl PeerTask {
             backoff_max: mesh.config.shared().backoff_max,
             backoff_reset: mesh.config.shared().backoff_reset,
         };
-        let idle = PeerState {
-            status: PeerStatus::Idle,
-            link: None,
-        };
-        let (publisher, slot) = Slot::with_publisher(idle);
-        let peer = Arc::new(Peer {
-            id,
-            slot,
-            report: Default::default(),
-            inbox: inbox_in,
-        });
         let mut keeper = Keeper::new(config);
         if !addresses.is_empty() {
             keeper.want(now);
@@ -156,6 +145,18 @@ impl PeerTask {
         if mesh.duplicate.load(Ordering::Relaxed) {
             keeper.handle_duplicate_name(now);
         }
+        // As it is and not as it begins: who asks before the task has run joins the dial.
+        let first = PeerState {
+            status: keeper.status().clone(),
+            link: None,
+        };
+        let (publisher, slot) = Slot::with_publisher(first);
+        let peer = Arc::new(Peer {
+            id,
+            slot,
+            report: Default::default(),
+            inbox: inbox_in,
+        });
         let task = Self {
             mesh: mesh.clone(),
             peer: peer.clone(),

@@ -1,6 +1,11 @@
 //! Which peers a node has: configured, found, removed, and coming by themselves.
 
-use causeway::{clock, code::CloseCode, deadline::Closed, keeper::PeerStatus, wire::CloseReason};
+use std::{future::poll_fn, task::Poll};
+
+use causeway::{
+    clock, code::CloseCode, deadline::Closed, keeper::PeerStatus, links::ConnectError,
+    wire::CloseReason,
+};
 
 use crate::{
     fleet::{Fleet, Member, ms, node_id, sleep},
@@ -223,4 +228,30 @@ async fn reload_that_changes_nothing_about_a_peer_leaves_its_backoff_alone() {
     fleet.reload(a).await;
     sleep(ms(10)).await;
     assert_eq!(left(&fleet), ms(0), "it is dialed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn request_joins_the_first_dial_of_a_peer_from_the_moment_it_is_known() {
+    let mut fleet = Fleet::new(105);
+    let a = fleet.add("eu", "a", "");
+    fleet.start(a).await;
+    let hole = node_id("nowhere", "hole");
+    let address = format!("{}:7400", fleet.host("hole").ip());
+    fleet.add_peer(a, &hole, &[address]);
+    let (mesh, key) = (fleet.mesh(a).clone(), hole.key());
+    // Runs between any two other tasks, as a thread of another worker would.
+    let known = poll_fn(move |cx| {
+        if mesh.links.snapshot().contains_key(&key) {
+            return Poll::Ready(mesh.clone());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    });
+    let asked = fleet.machine(a).spawn(async move {
+        let mesh = known.await;
+        mesh.links.connect(key, clock::now() + ms(10)).await
+    });
+    fleet.reload(a).await;
+    let error = asked.await.unwrap().unwrap_err();
+    assert_eq!(error, ConnectError::TimedOut);
 }
