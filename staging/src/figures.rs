@@ -4,6 +4,8 @@
 //! compared is measured in alternating [`rounds`] of one run, for this machine's speed drifts and
 //! the ratio does not. The comparators live beside the figures: small, honest, built the same way.
 
+pub mod closing;
+pub mod endpoint;
 pub mod process;
 pub mod rounds;
 pub mod row;
@@ -43,15 +45,22 @@ pub struct Options {
 
 /// The figures, in the order in which they are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Figure {}
+pub enum Figure {
+    /// A pool whose peers fall silent before they acknowledge the ends of streams.
+    Closing,
+}
 
 impl Figure {
     fn name(self) -> &'static str {
-        match self {}
+        match self {
+            Self::Closing => closing::NAME,
+        }
     }
 
-    fn measure(self, _context: &mut Context) -> anyhow::Result<Vec<Row>> {
-        match self {}
+    fn measure(self, context: &mut Context) -> anyhow::Result<Vec<Row>> {
+        match self {
+            Self::Closing => closing::measure(context),
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use staging::{demo, figures, node_process};
+use staging::{
+    demo,
+    figures::{self, process::Role},
+    node_process,
+};
 
 #[derive(Debug, Parser)]
 #[command(about = "Runs fleets of Causeway nodes", version)]
@@ -18,6 +22,13 @@ enum Command {
     Demo(demo::Options),
     /// Measures what Causeway claims, beside what it is compared with.
     Figures(figures::Options),
+    /// Is what this program starts itself as, for the other end of a figure.
+    #[command(name = Role::COMMAND, hide = true)]
+    FigureProcess {
+        /// Which.
+        #[command(subcommand)]
+        role: Role,
+    },
     /// Is what this program starts itself as, for each node.
     #[command(name = node_process::COMMAND, hide = true)]
     NodeProcess {
@@ -31,6 +42,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Figures(options) => figures::run(&options),
+        Command::FigureProcess { role } => role.run(),
         Command::NodeProcess { arguments } => node_process::run(arguments),
     }
 }

@@ -4,11 +4,15 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, BufRead as _, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
+use clap::Subcommand;
+
+use super::closing;
 
 /// This program, started again. Dropping it kills it.
 ///
@@ -27,7 +31,17 @@ impl OwnProcess {
     /// # Errors
     /// The process could not be started.
     pub fn start<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("this program does not know its own file")?;
+        Self::start_program(&own_program()?, arguments)
+    }
+
+    /// Starts `program`, which is this one but for a test, with `arguments`.
+    ///
+    /// # Errors
+    /// The process could not be started.
+    pub fn start_program<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -77,6 +91,14 @@ impl Drop for OwnProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The file of this program.
+///
+/// # Errors
+/// The operating system does not say.
+pub fn own_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("this program does not know its own file")
 }
 
 /// What a process has used.
@@ -129,4 +151,31 @@ pub fn end_with_owner() -> io::Result<()> {
     };
     let watcher = std::thread::Builder::new().name("owner".to_owned());
     watcher.spawn(watch).map(drop)
+}
+
+/// What this program starts itself as, to be the other end of a figure.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Role {
+    /// Answers the streams of `closing`.
+    ClosingPeers {
+        /// Holds its certificate.
+        directory: PathBuf,
+    },
+}
+
+impl Role {
+    /// The first argument that makes this program one of them.
+    pub const COMMAND: &str = "figure-process";
+
+    /// Is it, until the process that started this one is gone.
+    #[expect(clippy::print_stderr, reason = "nobody else would say it")]
+    pub fn run(self) -> ExitCode {
+        let ended = match self {
+            Self::ClosingPeers { directory } => closing::peers::run(&directory),
+        };
+        ended.unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        })
+    }
 }
