@@ -5,6 +5,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "sim/bad_paths.rs"]
+mod bad_paths;
 #[path = "sim/dials.rs"]
 mod dials;
 #[path = "../../staging/src/sim/env.rs"]

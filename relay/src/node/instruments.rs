@@ -77,6 +77,17 @@ pub(super) fn register(view: &Arc<View>) {
             per_link(&lost, series, |link| link.connection.stats().lost_packets);
         },
     );
+    let narrowed = weak.clone();
+    metrics.counters(
+        "relay.link.black_holes",
+        "{black_hole}",
+        "How often the paths of current links stopped carrying large packets",
+        move |series| {
+            per_link(&narrowed, series, |link| {
+                link.connection.stats().black_holes
+            });
+        },
+    );
     let queued = weak.clone();
     metrics.counters(
         "relay.link.outbox_dropped",
