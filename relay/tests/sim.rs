@@ -7,6 +7,8 @@
 
 #[path = "sim/bad_paths.rs"]
 mod bad_paths;
+#[path = "sim/bad_peers.rs"]
+mod bad_peers;
 #[path = "sim/dials.rs"]
 mod dials;
 #[path = "../../staging/src/sim/env.rs"]

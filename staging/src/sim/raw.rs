@@ -12,7 +12,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use causeway::{
     clock,
-    deadline::{Closed, Connection, Endpoint, Receiver, Sender},
+    deadline::{Closed, Connection, DialError, Endpoint, Receiver, Sender},
     env::WallClock as _,
     id::{LinkGeneration, NodeGeneration, NodeId},
     identity::{Expect, Files, Material, Refusal, RequiredName, pki::NodePem},
@@ -46,7 +46,10 @@ pub struct Raw {
     pub id: NodeId,
     /// What it dials from and accepts on.
     pub endpoint: Endpoint,
-    material: Material,
+    /// How it sends and receives, of which it can grant less than a node would.
+    pub profile: Arc<quinn::TransportConfig>,
+    /// What proves its name.
+    pub material: Material,
     wall: Wall,
     life: u32,
     dials: AtomicU32,
@@ -82,6 +85,7 @@ impl Raw {
             endpoint: endpoint.unwrap(),
             host,
             id,
+            profile: profile(),
             material,
             wall,
             life,
@@ -126,13 +130,21 @@ impl Raw {
 
     /// TLS, and nothing else yet.
     pub async fn connect(&self, to: SocketAddr) -> Connection {
+        self.try_connect(to).await.unwrap()
+    }
+
+    /// TLS, if it succeeds.
+    ///
+    /// # Errors
+    /// As [`Endpoint::connect`].
+    pub async fn try_connect(&self, to: SocketAddr) -> Result<Connection, DialError> {
         let observer = Refusal::default().observer();
         let wall = Arc::new(self.wall.clone());
         let tls = self
             .material
             .client_config(Expect::AnyOfTrustDomain, wall, observer);
-        let config = transport::client_config(tls, profile()).unwrap();
-        self.endpoint.connect(config, to, soon()).await.unwrap()
+        let config = transport::client_config(tls, self.profile.clone()).unwrap();
+        self.endpoint.connect(config, to, soon()).await
     }
 
     /// TLS, and `first` on the control stream.
@@ -177,7 +189,7 @@ impl Raw {
         RawLink::start(self, made.unwrap(), answers).await
     }
 
-    fn times(&self) -> Times {
+    pub fn times(&self) -> Times {
         let now = clock::now();
         Times {
             began: now,
