@@ -10,6 +10,9 @@
 
 #[path = "processes/admin.rs"]
 mod admin;
+#[cfg(target_os = "linux")]
+#[path = "processes/churn.rs"]
+mod churn;
 #[path = "processes/ending.rs"]
 mod ending;
 #[path = "fleet/harness.rs"]

@@ -382,9 +382,14 @@ impl NodeProcess {
         (status.expect("there is a status"), body.to_owned())
     }
 
+    /// The number of the process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
+    }
+
     /// Sends a signal, by its name without SIG.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it has not been waited for");
+        let pid = self.pid();
         let script = format!("kill -{name} {pid}");
         succeed(Command::new("sh").args(["-c", &script])).await;
     }
