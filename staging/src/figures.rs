@@ -5,6 +5,7 @@
 //! the ratio does not. The comparators live beside the figures: small, honest, built the same way.
 
 pub mod closing;
+pub mod detection;
 pub mod endpoint;
 pub mod process;
 pub mod rounds;
@@ -48,18 +49,22 @@ pub struct Options {
 pub enum Figure {
     /// A pool whose peers fall silent before they acknowledge the ends of streams.
     Closing,
+    /// How long a peer that no longer works is taken for one that does.
+    Detection,
 }
 
 impl Figure {
     fn name(self) -> &'static str {
         match self {
             Self::Closing => closing::NAME,
+            Self::Detection => detection::NAME,
         }
     }
 
     fn measure(self, context: &mut Context) -> anyhow::Result<Vec<Row>> {
         match self {
             Self::Closing => closing::measure(context),
+            Self::Detection => detection::measure(context),
         }
     }
 }
