@@ -265,7 +265,7 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             32,
             (1, 4_096),
             "Dials at once to peers that were fine when last seen. Others wait their turn; a dial\n\
-             without an answer for 250 ms gives its place away and goes on.",
+             without an answer for 50 ms gives its place away and goes on.",
         ),
         number(
             "retry_dials",
