@@ -5,9 +5,12 @@
 //! the ratio does not. The comparators live beside the figures: small, honest, built the same way.
 
 pub mod closing;
+pub mod comparators;
 pub mod detection;
 pub mod endpoint;
+pub mod idle;
 pub mod process;
+pub mod role;
 pub mod rounds;
 pub mod row;
 pub mod table;
@@ -51,6 +54,8 @@ pub enum Figure {
     Closing,
     /// How long a peer that no longer works is taken for one that does.
     Detection,
+    /// Memory and CPU of links that nothing uses.
+    Idle,
 }
 
 impl Figure {
@@ -58,6 +63,7 @@ impl Figure {
         match self {
             Self::Closing => closing::NAME,
             Self::Detection => detection::NAME,
+            Self::Idle => "idle",
         }
     }
 
@@ -65,6 +71,7 @@ impl Figure {
         match self {
             Self::Closing => closing::measure(context),
             Self::Detection => detection::measure(context),
+            Self::Idle => idle::measure(context),
         }
     }
 }

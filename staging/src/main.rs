@@ -5,7 +5,10 @@ use std::{ffi::OsString, process::ExitCode};
 use clap::{Parser, Subcommand};
 use staging::{
     demo,
-    figures::{self, process::Role},
+    figures::{
+        self,
+        role::{self, Role},
+    },
     node_process,
 };
 
@@ -22,10 +25,10 @@ enum Command {
     Demo(demo::Options),
     /// Measures what Causeway claims, beside what it is compared with.
     Figures(figures::Options),
-    /// Is what this program starts itself as, for the other end of a figure.
-    #[command(name = Role::COMMAND, hide = true)]
+    /// Is what this program starts itself as, for what a figure needs beside its own process.
+    #[command(name = role::COMMAND, hide = true)]
     FigureProcess {
-        /// Which.
+        /// What it is.
         #[command(subcommand)]
         role: Role,
     },
@@ -42,7 +45,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Figures(options) => figures::run(&options),
-        Command::FigureProcess { role } => role.run(),
+        Command::FigureProcess { role } => role::run(&role),
         Command::NodeProcess { arguments } => node_process::run(arguments),
     }
 }

@@ -29,7 +29,8 @@ use self::pool::{Close, Left, Pool};
 use super::{
     Context,
     endpoint::{self, RealEndpoint},
-    process::{OwnProcess, Role, own_program},
+    process::{OwnProcess, own_program},
+    role,
     rounds::Rounds,
     row::{Budget, Row},
 };
@@ -121,7 +122,7 @@ impl Scene {
     /// When it returns, all peers have answered, and those that are to be silent are.
     fn start(plan: &Plan, directory: &Path, silence: Silence) -> anyhow::Result<Self> {
         let start = || {
-            let role = [Role::COMMAND.as_ref(), "closing-peers".as_ref()];
+            let role = [role::COMMAND.as_ref(), "closing-peers".as_ref()];
             let arguments = role.into_iter().chain([directory.as_os_str()]);
             OwnProcess::start_program(&plan.program, arguments)
         };

@@ -2,17 +2,15 @@
 
 use std::{
     ffi::OsStr,
+    fmt::Display,
     fs,
-    io::{self, BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use clap::Subcommand;
-
-use super::closing;
 
 /// This program, started again. Dropping it kills it.
 ///
@@ -34,7 +32,7 @@ impl OwnProcess {
         Self::start_program(&own_program()?, arguments)
     }
 
-    /// Starts `program`, which is this one but for a test, with `arguments`.
+    /// As [`OwnProcess::start`], for tests, whose own program is another.
     ///
     /// # Errors
     /// The process could not be started.
@@ -101,6 +99,16 @@ pub fn own_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("this program does not know its own file")
 }
 
+/// Prints a line for the process that started this one: see [`OwnProcess::line`].
+///
+/// # Errors
+/// It is gone.
+pub fn tell(line: &impl Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
 /// What a process has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
@@ -151,31 +159,4 @@ pub fn end_with_owner() -> io::Result<()> {
     };
     let watcher = std::thread::Builder::new().name("owner".to_owned());
     watcher.spawn(watch).map(drop)
-}
-
-/// What this program starts itself as, to be the other end of a figure.
-#[derive(Debug, Clone, Subcommand)]
-pub enum Role {
-    /// Answers the streams of `closing`.
-    ClosingPeers {
-        /// Holds its certificate.
-        directory: PathBuf,
-    },
-}
-
-impl Role {
-    /// The first argument that makes this program one of them.
-    pub const COMMAND: &str = "figure-process";
-
-    /// Is it, until the process that started this one is gone.
-    #[expect(clippy::print_stderr, reason = "nobody else would say it")]
-    pub fn run(self) -> ExitCode {
-        let ended = match self {
-            Self::ClosingPeers { directory } => closing::peers::run(&directory),
-        };
-        ended.unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        })
-    }
 }

@@ -189,6 +189,7 @@ impl Raw {
         RawLink::start(self, made.unwrap(), answers).await
     }
 
+    /// The times of a set-up that begins now.
     pub fn times(&self) -> Times {
         let now = clock::now();
         Times {

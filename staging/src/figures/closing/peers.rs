@@ -1,6 +1,6 @@
 //! The other ends: a process that answers each stream of its connections.
 
-use std::{io::Write as _, path::Path, process::ExitCode};
+use std::path::Path;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use super::PEER;
 use crate::figures::{
     endpoint::{RealEndpoint, soon},
-    process::end_with_owner,
+    process::tell,
 };
 
 /// Takes connections and answers their streams, until the process that started this one is gone.
@@ -21,16 +21,13 @@ use crate::figures::{
 ///
 /// # Errors
 /// It could not start.
-#[expect(clippy::print_stdout, reason = "the owner reads it")]
-pub(crate) fn run(directory: &Path) -> anyhow::Result<ExitCode> {
-    end_with_owner()?;
+pub(crate) fn run(directory: &Path) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let peer = RealEndpoint::bind(directory, PEER)?;
-        println!("{}", peer.address()?);
-        std::io::stdout().flush()?;
+        tell(&peer.address()?)?;
         let mut connections = FuturesUnordered::new();
         loop {
             tokio::select! {

@@ -1,0 +1,3 @@
+//! What Causeway is compared with: small, honest, same settings, built the same way.
+
+pub mod idle_quinn;

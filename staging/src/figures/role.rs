@@ -1,0 +1,46 @@
+//! What a figure starts this program again as.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Subcommand;
+
+use super::{closing, comparators::idle_quinn, idle, process::end_with_owner};
+
+/// The first argument that makes this program one of a figure's processes.
+pub const COMMAND: &str = "figure-process";
+
+/// One of a figure's processes.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Role {
+    /// Answers the streams of `closing`.
+    ClosingPeers {
+        /// Holds its certificate.
+        directory: PathBuf,
+    },
+    /// The node whose links are idle.
+    IdleNode(idle::node::Options),
+    /// All peers of idle links.
+    IdlePeers(idle::peers::Options),
+    /// Bare quinn instead of the node whose links are idle.
+    IdleQuinn(idle_quinn::Options),
+}
+
+/// Is what it is told to be, until the process that started it is gone.
+#[expect(clippy::print_stderr, reason = "this is the process's own surface")]
+pub fn run(role: &Role) -> ExitCode {
+    let done = end_with_owner()
+        .map_err(Into::into)
+        .and_then(|()| match role {
+            Role::ClosingPeers { directory } => closing::peers::run(directory),
+            Role::IdleNode(options) => idle::node::run(options),
+            Role::IdlePeers(options) => idle::peers::run(options),
+            Role::IdleQuinn(options) => idle_quinn::run(*options),
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
