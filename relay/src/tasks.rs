@@ -177,18 +177,20 @@ impl Scope {
             stop: self.stop.clone(),
         };
         let future = Abortable::new(make(task), registration);
-        self.runtime.spawn(Box::pin(async move {
-            // Bound before the future is polled, hence dropped after it: what is no longer listed
-            // holds nothing any more.
-            let registered = registered;
-            match AssertUnwindSafe(future).catch_unwind().await {
-                Ok(Ok(()) | Err(Aborted)) => {}
-                Err(_) => {
-                    registered.tasks.0.table.lock().on_panic();
-                    error!(task = name, "task panicked");
-                }
-            }
-        }));
+        // An async block that awaits what it has captured would have room for it twice.
+        self.runtime.spawn(Box::pin(
+            AssertUnwindSafe(future)
+                .catch_unwind()
+                // Dropped after the future, also where that was not polled to its end: what is no
+                // longer listed holds nothing any more.
+                .map(move |ended| match ended {
+                    Ok(Ok(()) | Err(Aborted)) => drop(registered),
+                    Err(_) => {
+                        registered.tasks.0.table.lock().on_panic();
+                        error!(task = name, "task panicked");
+                    }
+                }),
+        ));
         Ok(TaskHandle {
             tasks: self.tasks.clone(),
             id,

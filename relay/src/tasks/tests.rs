@@ -203,3 +203,40 @@ async fn nothing_is_left_of_scopes_that_ended() {
     drop(scope);
     assert_eq!(tasks.0.table.lock().scopes(), 0);
 }
+
+/// Notes how large the futures are that it is given, and drops them.
+#[derive(Debug, Default)]
+struct Scales(AtomicUsize);
+
+impl quinn::Runtime for Scales {
+    fn new_timer(&self, _: Instant) -> std::pin::Pin<Box<dyn quinn::AsyncTimer>> {
+        unreachable!("tasks make no timers of QUIC")
+    }
+
+    fn spawn(&self, future: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.0.store(size_of_val(&*future), Ordering::Relaxed);
+    }
+
+    fn wrap_udp_socket(
+        &self,
+        _: std::net::UdpSocket,
+    ) -> std::io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+        unreachable!("tasks bind no sockets")
+    }
+}
+
+#[test]
+fn a_task_takes_the_room_of_its_future_once() {
+    const BYTES: usize = 10_000;
+    let scales = Arc::new(Scales::default());
+    let tasks = Tasks::new(scales.clone());
+    let held = [0_u8; BYTES];
+    let future = async move {
+        pending::<()>().await;
+        std::hint::black_box(&held);
+    };
+    let scope = tasks.scope("peer eu/fra-1");
+    scope.spawn("large", |_| future).unwrap();
+    let bytes = scales.0.load(Ordering::Relaxed);
+    assert!((BYTES..BYTES + 500).contains(&bytes), "{bytes}");
+}
