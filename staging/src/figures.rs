@@ -6,6 +6,7 @@
 
 pub mod closing;
 pub mod comparators;
+pub mod contention;
 pub mod detection;
 pub mod endpoint;
 pub mod idle;
@@ -50,6 +51,8 @@ pub struct Options {
 /// The figures, in the order in which they are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Figure {
+    /// Requests to healthy peers beside a thousand that are not.
+    Contention,
     /// A pool whose peers fall silent before they acknowledge the ends of streams.
     Closing,
     /// How long a peer that no longer works is taken for one that does.
@@ -61,6 +64,7 @@ pub enum Figure {
 impl Figure {
     fn name(self) -> &'static str {
         match self {
+            Self::Contention => contention::NAME,
             Self::Closing => closing::NAME,
             Self::Detection => detection::NAME,
             Self::Idle => "idle",
@@ -69,6 +73,7 @@ impl Figure {
 
     fn measure(self, context: &mut Context) -> anyhow::Result<Vec<Row>> {
         match self {
+            Self::Contention => contention::measure(context),
             Self::Closing => closing::measure(context),
             Self::Detection => detection::measure(context),
             Self::Idle => idle::measure(context),

@@ -1,3 +1,4 @@
 //! What Causeway is compared with: small, honest, same settings, built the same way.
 
 pub mod idle_quinn;
+pub mod lock_manager;

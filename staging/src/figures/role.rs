@@ -4,7 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Subcommand;
 
-use super::{closing, comparators::idle_quinn, idle, process::end_with_owner};
+use super::{
+    closing, comparators::idle_quinn, contention::processes, idle, process::end_with_owner,
+};
 
 /// The first argument that makes this program one of a figure's processes.
 pub const COMMAND: &str = "figure-process";
@@ -15,6 +17,18 @@ pub enum Role {
     /// Answers the streams of `closing`.
     ClosingPeers {
         /// Holds its certificate.
+        directory: PathBuf,
+    },
+    /// A node that is asked for its peers when told so.
+    ContentionNode {
+        /// Where the plan is.
+        directory: PathBuf,
+        /// The node's name.
+        name: String,
+    },
+    /// All healthy peers of such nodes.
+    ContentionPeers {
+        /// Where the plan is.
         directory: PathBuf,
     },
     /// The node whose links are idle.
@@ -32,6 +46,8 @@ pub fn run(role: &Role) -> ExitCode {
         .map_err(Into::into)
         .and_then(|()| match role {
             Role::ClosingPeers { directory } => closing::peers::run(directory),
+            Role::ContentionNode { directory, name } => processes::run_node(directory, name),
+            Role::ContentionPeers { directory } => processes::run_peers(directory),
             Role::IdleNode(options) => idle::node::run(options),
             Role::IdlePeers(options) => idle::peers::run(options),
             Role::IdleQuinn(options) => idle_quinn::run(*options),
