@@ -18,6 +18,8 @@ const SMALL: Extent = Extent {
     holes: 40,
     turns: 8,
     dialed: 16,
+    // Half of the holes are being dialed at any time.
+    limits: "retry_dials = 8",
 };
 
 fn one_round() -> Context {

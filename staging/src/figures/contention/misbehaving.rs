@@ -44,7 +44,7 @@ impl Misbehaviour {
     pub fn counted(self) -> &'static str {
         match self {
             Self::Garbage => "packets of unknown flows dropped",
-            Self::Reconnects => "inbound handshakes let in or turned away",
+            Self::Reconnects => "first flights let in or turned away",
             Self::Streams => "streams refused",
         }
     }

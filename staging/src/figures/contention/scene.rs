@@ -37,6 +37,8 @@ pub struct Size {
     pub groups: usize,
     /// Black holes.
     pub holes: usize,
+    /// Lines of the node's `[limits]`.
+    pub limits: &'static str,
 }
 
 /// The distances, as round trips.
@@ -68,7 +70,8 @@ impl Scene {
     /// Everything but the node itself runs; [`Scene::start`] follows.
     pub fn new(seed: u64, size: Size, distances: Distances, greeting: Greeting) -> Self {
         let mut fleet = Fleet::new(seed);
-        let node = fleet.add("eu", "under-test", TABLES);
+        let tables = format!("{TABLES}{}\n", size.limits);
+        let node = fleet.add("eu", "under-test", &tables);
         let mut scene = Self {
             fleet,
             node,
@@ -195,6 +198,15 @@ impl Scene {
     /// What the tasks of the node share.
     pub fn mesh(&self) -> &Arc<Mesh> {
         self.fleet.mesh(self.node)
+    }
+
+    /// Cuts the node off from one of the peers that stay, or ends that.
+    pub fn set_reachable(&self, linked: usize, reachable: bool) {
+        let (node, peer) = (self.fleet.machine(self.node), &self.healthy[linked].host);
+        match reachable {
+            true => self.fleet.sim.heal_both(node, peer),
+            false => self.fleet.sim.cut_both(node, peer),
+        }
     }
 
     /// Every black hole answers from this moment on.

@@ -30,6 +30,8 @@ pub struct Extent {
     pub turns: usize,
     /// Peers that are asked for at once, to see how fast they are dialed.
     pub dialed: usize,
+    /// Lines of the node's `[limits]`, so that fewer black holes fill it too.
+    pub limits: &'static str,
 }
 
 /// What the figure is made with.
@@ -37,6 +39,7 @@ pub const FULL: Extent = Extent {
     holes: 1_000,
     turns: 80,
     dialed: 256,
+    limits: "",
 };
 
 /// What one round of one side showed.
@@ -46,7 +49,9 @@ struct Run {
     started: Duration,
     /// While the holes were holes.
     calm: Vec<Sample>,
-    /// From the moment at which all of them answered, until all were linked.
+    /// How long a peer that did not answer for [`AWAY`] was not linked after that.
+    back: Duration,
+    /// From the moment at which all holes answered, until all were linked.
     healing: Vec<Sample>,
     /// How long that took.
     healed: Duration,
@@ -59,6 +64,7 @@ struct Run {
 pub fn black_holes(context: &Context, extent: Extent) -> anyhow::Result<Vec<Row>> {
     let mut calm = Ratios::new();
     let mut healing = Ratios::new();
+    let mut back = Rounds::default();
     let mut started = (Duration::ZERO, Duration::ZERO);
     let (mut healed, mut unanswered) = (Duration::ZERO, 0);
     for round in 0..context.rounds {
@@ -69,10 +75,14 @@ pub fn black_holes(context: &Context, extent: Extent) -> anyhow::Result<Vec<Row>
             context.rounds
         ));
         let seed = FIRST_SEED + u64::from(round);
-        let run = |holes| move || beside_holes(seed, holes, extent.turns);
+        let run = |holes| {
+            let extent = Extent { holes, ..extent };
+            move || beside_holes(seed, extent)
+        };
         let (with, without) = both(run(extent.holes), run(0))?;
         calm.push(&with.calm, &without.calm);
         healing.push(&with.healing, &without.calm);
+        back.push(with.back.as_secs_f64(), without.back.as_secs_f64());
         started.0 = started.0.max(with.started);
         started.1 = started.1.max(without.started);
         healed = healed.max(with.healed);
@@ -86,6 +96,9 @@ pub fn black_holes(context: &Context, extent: Extent) -> anyhow::Result<Vec<Row>
     let case = format!("start among {holes} black holes: until the living are linked, worst");
     let row = Row::stated(NAME, case, "s", started.0.as_secs_f64());
     rows.push(row.beside(started.1.as_secs_f64()));
+    let case =
+        format!("peer that was away for 10 s, beside {holes} black holes: until it is linked");
+    rows.push(Row::compared(NAME, case, "s", &back, None));
     rows.push(
         Row::stated(
             NAME,
@@ -150,12 +163,12 @@ pub fn stand_in(context: &Context, extent: Extent) -> anyhow::Result<Vec<Row>> {
         rows.push(Row::stated(NAME, case, "1/s", ours).beside(theirs));
     }
     context.say("black holes under one lock");
+    let short = Extent {
+        turns: UNDER_LOCK_TURNS,
+        ..extent
+    };
     let (ours, theirs) = both(
-        || async {
-            beside_holes(FIRST_SEED, extent.holes, UNDER_LOCK_TURNS)
-                .await
-                .calm
-        },
+        || async { beside_holes(FIRST_SEED, short).await.calm },
         || under_lock(extent.holes),
     )?;
     let case = format!(
@@ -188,15 +201,31 @@ where
     })
 }
 
-async fn beside_holes(seed: u64, holes: usize, turns: usize) -> Run {
-    let size = Size { holes, ..CROWD };
+async fn beside_holes(seed: u64, extent: Extent) -> Run {
+    let Extent {
+        holes,
+        turns,
+        limits,
+        ..
+    } = extent;
+    let size = Size {
+        holes,
+        limits,
+        ..CROWD
+    };
     let mut scene = Scene::new(seed, size, DISTANCES, Greeting::Hello);
     let started = scene.start().await;
     let calm = load::run(&scene, &scene.crowd, 0, |turn| turn < turns).await;
+    scene.set_reachable(0, false);
+    sleep(AWAY).await;
+    scene.set_reachable(0, true);
+    let linked = || scene.mesh().links.get(scene.crowd.linked[0].key).is_some();
+    let back = scene.fleet.until("it is back", GIVE_UP, linked).await;
     if holes == 0 {
         return Run {
             started,
             calm,
+            back,
             healing: Vec::new(),
             healed: Duration::ZERO,
         };
@@ -215,6 +244,7 @@ async fn beside_holes(seed: u64, holes: usize, turns: usize) -> Run {
     Run {
         started,
         calm,
+        back,
         healing,
         healed: healed.get().unwrap_or(GIVE_UP),
     }
@@ -265,6 +295,7 @@ async fn dials_per_s(dialing: Dialing, distance: Distances, peers: usize) -> f64
         group: peers,
         groups: 1,
         holes: 0,
+        limits: "",
     };
     let greeting = match dialing {
         Dialing::Causeway => Greeting::Hello,
@@ -353,10 +384,13 @@ const CROWD: Size = Size {
     group: 2,
     groups: 20,
     holes: 0,
+    limits: "",
 };
 const BUDGET: Budget = Budget::AtMost(1.1);
 /// Four turns of the retry pool and one backoff.
 const RECOVERY_S: f64 = 15.0;
+/// Long enough for its link to be closed, and for dials to fail.
+const AWAY: Duration = Duration::from_secs(10);
 const GIVE_UP: Duration = Duration::from_secs(60);
 /// Five seconds: a group is asked for once, so that the stand-in dials each peer once.
 const UNDER_LOCK_TURNS: usize = CROWD.groups;
