@@ -23,9 +23,11 @@ impl Default for LivenessConfig {
             interval: Duration::from_millis(200),
             // Covers the peer's scheduling and our own; it is in every bound once.
             slack: Duration::from_millis(100),
-            // The last reply can arrive one RTT after a cut, so this stays below 0.9 s. It is long
-            // enough that three probes lost within one short burst are not yet a death.
-            down_after: Duration::from_millis(700),
+            // The last reply can arrive one RTT after a cut, so this stays below 0.9 s. A loop is
+            // probed every 400 ms at the longest, and a lost probe and the two that confirm go out
+            // within 120 ms and an RTT: with 800 ms there is time for the reply to the loop's next
+            // regular probe, so that three losses in a moment are not yet a death.
+            down_after: Duration::from_millis(800),
         }
     }
 }

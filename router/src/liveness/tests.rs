@@ -492,9 +492,8 @@ fn a_stall_while_down_does_not_count_as_silence_of_the_peer() {
 #[test]
 fn a_peer_still_dead_after_our_stall_is_found_out_all_the_same() {
     for stall in [ms(150), ms(1_000)] {
-        let mut bench = Bench::new(LivenessConfig::default(), 7, |sent, _| {
-            (sent < WARM).then_some(ms(70))
-        });
+        let config = LivenessConfig::default();
+        let mut bench = Bench::new(config, 7, |sent, _| (sent < WARM).then_some(ms(70)));
         // In the middle of a suspicion, whose confirming probes are then forgotten.
         while bench.live.state() == Health::Up {
             let due = bench.live.poll_timeout().unwrap() - bench.start;
@@ -505,10 +504,28 @@ fn a_peer_still_dead_after_our_stall_is_found_out_all_the_same() {
         bench.live.handle_timeout(bench.now);
         bench.drain();
         let woke = bench.since();
-        bench.run_until(woke + ms(699));
+        bench.run_until(woke + config.down_after - ms(1));
         assert_ne!(bench.live.state(), Health::Down);
-        bench.run_until(woke + ms(700));
+        bench.run_until(woke + config.down_after);
         assert_eq!(bench.live.state(), Health::Down);
+    }
+}
+
+#[test]
+fn a_tenth_of_lost_probes_takes_a_link_down_less_than_once_in_twenty_minutes() {
+    for rtt in [ms(1), ms(70), ms(150), ms(220)] {
+        let mut downs = 0;
+        for seed in 0..40 {
+            let mut losses = SplitMix64(seed);
+            let mut bench = Bench::new(LivenessConfig::default(), seed, move |_, _| {
+                (losses.below(10) > 0).then_some(rtt)
+            });
+            bench.run_until(ms(600_000));
+            let down = |change: &&(Duration, Health, Reason)| change.1 == Health::Down;
+            downs += bench.changes.iter().filter(down).count();
+        }
+        // In 400 minutes.
+        assert!(downs < 20, "{rtt:?}: {downs}");
     }
 }
 
