@@ -61,8 +61,8 @@ pub(crate) async fn splice(
 }
 
 /// Waits at the end until the other node has all bytes: this task is the connection's own, so that
-/// nobody else waits with it, and a slow link may need longer for the last window than the reaper
-/// gives.
+/// nobody else waits with it. The reaper would leave the local program without its reset when they
+/// do not arrive, and gives a slow link less than its last window may need.
 async fn to_link(
     counts: &Counts,
     local: &mut ReadHalf<&mut Box<dyn LocalTcp>>,

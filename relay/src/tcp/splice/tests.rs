@@ -278,6 +278,33 @@ async fn closed_link_resets_both_programs_though_a_write_is_blocked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn program_whose_last_bytes_nobody_acknowledges_reads_a_reset_when_the_link_ends() {
+    let mut t = Fixture::new(Path::with_delay(20), STALL * 60).await;
+    // Nothing more is to come, so that the acknowledgement alone is missing.
+    t.far.program.shutdown().await.unwrap();
+    assert_eq!(t.near.program.read(&mut [0]).await.unwrap(), 0);
+    let silent = Path {
+        blackhole: true,
+        ..Path::with_delay(20)
+    };
+    t.pair.net.set_path(2, silent);
+    t.near.program.write_all(b"last").await.unwrap();
+    t.near.program.shutdown().await.unwrap();
+    sleep(4_000).await;
+    assert!(t.near.ended.try_recv().is_err(), "it waits for its peer");
+
+    let before = clock::now();
+    t.pair.near.close(crate::code::CloseCode::Silent, b"");
+    let error = t.near.ended().await.unwrap_err();
+    assert!(
+        matches!(error, SpliceError::Send(SendError::Closed(_))),
+        "{error}"
+    );
+    assert!(clock::now() - before < Duration::from_millis(100));
+    assert!(t.near.was_reset());
+}
+
+#[tokio::test(start_paused = true)]
 async fn node_that_ends_leaves_no_blocked_write_behind_and_says_why() {
     let mut t = Fixture::new(Path::with_delay(20), STALL * 60).await;
     t.fill().await;
