@@ -16,12 +16,14 @@ mod rtp;
 
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 
-use fleet::{Fleet, NodeSpec, free_both, listen, service};
+use causeway::admin::view::PeerDetailView;
+use fleet::{Fleet, NodeProcess, NodeSpec, WITHIN, free_both, listen, service};
 use ring::digest::{Context, SHA256};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream, UdpSocket},
     process::Command,
+    sync::Semaphore,
     time::timeout,
 };
 
@@ -30,38 +32,68 @@ use tokio::{
 #[tokio::test]
 #[ignore = "needs ffmpeg and iperf3"]
 async fn ordinary_programs_cross_three_regions() {
+    programs_cross(Company::Good).await;
+}
+
+/// The same programs, and the same is expected of them.
+#[tokio::test]
+#[ignore = "needs ffmpeg and iperf3"]
+async fn ordinary_programs_cross_as_well_beside_black_holes_and_a_frozen_node() {
+    programs_cross(Company::ThirdDead).await;
+}
+
+/// Which peers the three nodes have besides each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    /// None.
+    Good,
+    /// One that is good, two that are black holes, and one that is frozen once it was linked. That
+    /// one exposes the service of a region, so that it has to be told from the good one.
+    ThirdDead,
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what crossed is worth knowing, pass or not"
+)]
+async fn programs_cross(company: Company) {
+    // The programs of one test are enough for a machine.
+    let _alone = ALONE.acquire().await.unwrap();
     let (rtp_in, rtp_out) = (free_both(), free_both());
     let (bulk_in, bulk_out) = (free_both(), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let bulk_address = bulk_out.local_addr().unwrap();
     let (iperf_in, iperf_out) = (free_both(), free_both());
     let fleet = Fleet::new().await;
-    let nodes = fleet
-        .start_mesh([
-            NodeSpec::new("eu-west/fra-1").with(
-                &[
-                    listen("udp", rtp_in, "rtp", "region = \"us-east\""),
-                    listen("tcp", bulk_in, "bulk", "node = \"us-east/iad-1\""),
-                    listen("tcp", iperf_in, "iperf-tcp", "region = \"ap-south\""),
-                    listen("udp", iperf_in, "iperf-udp", "region = \"ap-south\""),
-                ]
-                .concat(),
-            ),
-            NodeSpec::new("us-east/iad-1").with(
-                &[
-                    service("udp", rtp_out, "rtp"),
-                    service("tcp", bulk_address, "bulk"),
-                ]
-                .concat(),
-            ),
-            NodeSpec::new("ap-south/bom-1").with(
-                &[
-                    service("tcp", iperf_out, "iperf-tcp"),
-                    service("udp", iperf_out, "iperf-udp"),
-                ]
-                .concat(),
-            ),
-        ])
-        .await;
+    let three = [
+        NodeSpec::new("eu-west/fra-1").with(
+            &[
+                listen("udp", rtp_in, "rtp", "region = \"us-east\""),
+                listen("tcp", bulk_in, "bulk", "node = \"us-east/iad-1\""),
+                listen("tcp", iperf_in, "iperf-tcp", "region = \"ap-south\""),
+                listen("udp", iperf_in, "iperf-udp", "region = \"ap-south\""),
+            ]
+            .concat(),
+        ),
+        NodeSpec::new("us-east/iad-1").with(
+            &[
+                service("udp", rtp_out, "rtp"),
+                service("tcp", bulk_address, "bulk"),
+            ]
+            .concat(),
+        ),
+        NodeSpec::new("ap-south/bom-1").with(
+            &[
+                service("tcp", iperf_out, "iperf-tcp"),
+                service("udp", iperf_out, "iperf-udp"),
+            ]
+            .concat(),
+        ),
+    ];
+    let mut dead = Dead::default();
+    let nodes: Vec<NodeProcess> = match company {
+        Company::Good => fleet.start_mesh(three).await.into(),
+        Company::ThirdDead => dead.start_beside(&fleet, three, rtp_out).await,
+    };
 
     let stream = rtp::cross(rtp_in, rtp_out).await;
     println!("rtp: {stream:?}");
@@ -74,15 +106,9 @@ async fn ordinary_programs_cross_three_regions() {
 
     bulk_arrives_whole(bulk_in, bulk_out).await;
 
-    let server = Command::new("iperf3")
-        .args(["--server", "--port", &iperf_out.port().to_string()])
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("iperf3 is installed");
-    let port = iperf_in.port().to_string();
+    let ports = (iperf_in.port(), iperf_out.port());
     for direction in [None, Some("--reverse")] {
-        let tcp = iperf3(&port, &[], direction).await;
+        let tcp = iperf3(ports, &[], direction).await;
         let received = tcp["end"]["sum_received"]["bytes"]
             .as_f64()
             .unwrap_or_default();
@@ -90,7 +116,7 @@ async fn ordinary_programs_cross_three_regions() {
         assert!(received > 1e6, "next to nothing arrived: {tcp}");
 
         let udp = iperf3(
-            &port,
+            ports,
             &["--udp", "--length", "1200", "--bitrate", "10M"],
             direction,
         )
@@ -106,12 +132,73 @@ async fn ordinary_programs_cross_three_regions() {
             "{lost} of {packets} packets lost: {udp}"
         );
     }
-    drop(server);
 
+    dead.assert_still_dead(&nodes).await;
     for node in nodes {
         node.terminate().await;
     }
 }
+
+/// Peers of the three nodes that do not answer, for as long as this lives.
+#[derive(Debug, Default)]
+struct Dead {
+    /// Nobody reads them.
+    black_holes: Vec<UdpSocket>,
+    frozen: Option<NodeProcess>,
+}
+
+impl Dead {
+    /// Starts the three nodes and a fourth good one, two black holes, and a node that is frozen.
+    ///
+    /// - `rtp`: what the frozen node would send RTP to.
+    async fn start_beside(
+        &mut self,
+        fleet: &Fleet,
+        three: [NodeSpec; 3],
+        rtp: SocketAddr,
+    ) -> Vec<NodeProcess> {
+        let mut black_holes = Vec::new();
+        for id in BLACK_HOLES {
+            let unread = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            black_holes.push((id, unread.local_addr().unwrap()));
+            self.black_holes.push(unread);
+        }
+        let beside = |mut spec: NodeSpec| {
+            for (id, address) in &black_holes {
+                spec = spec.peer(id, &[*address]);
+            }
+            spec
+        };
+        let [one, two, three] = three.map(beside);
+        let good = beside(NodeSpec::new("ap-south/bom-2"));
+        let frozen = NodeSpec::new(FROZEN).with(&service("udp", rtp, "rtp"));
+        let [one, two, three, good, frozen] =
+            fleet.start_mesh([one, two, three, good, frozen]).await;
+        frozen.signal("STOP").await;
+        self.frozen = Some(frozen);
+        let mut nodes = vec![one, two, three, good];
+        for node in &mut nodes {
+            let gone = |detail: &PeerDetailView| detail.peer.state != "up";
+            node.peer_where(FROZEN, "is seen frozen", gone).await;
+        }
+        nodes
+    }
+
+    async fn assert_still_dead(&self, nodes: &[NodeProcess]) {
+        let frozen = self.frozen.iter().map(|_| FROZEN);
+        let black_holes = BLACK_HOLES.into_iter().take(self.black_holes.len());
+        for id in frozen.chain(black_holes) {
+            for node in nodes {
+                let state = node.peer(id).await.peer.state;
+                assert_ne!(state, "up", "{id} came to life");
+            }
+        }
+    }
+}
+
+const BLACK_HOLES: [&str; 2] = ["us-east/iad-8", "ap-south/bom-8"];
+const FROZEN: &str = "us-east/iad-2";
+static ALONE: Semaphore = Semaphore::const_new(1);
 
 /// Sends 100 MB, half-closes, and reads back the checksum that the far end has computed.
 async fn bulk_arrives_whole(near: SocketAddr, far: TcpListener) {
@@ -160,17 +247,36 @@ async fn bulk_arrives_whole(near: SocketAddr, far: TcpListener) {
     tokio::join!(server, client);
 }
 
-async fn iperf3(port: &str, mode: &[&str], direction: Option<&str>) -> serde_json::Value {
+/// Runs one iperf3 client against a server of its own.
+///
+/// A server that takes one client after the other does not listen in between.
+///
+/// - `ports`: of the listen and of the service.
+async fn iperf3(
+    (near, far): (u16, u16),
+    mode: &[&str],
+    direction: Option<&str>,
+) -> serde_json::Value {
+    let mut server = Command::new("iperf3")
+        .args(["--server", "--one-off", "--forceflush", "--port"])
+        .arg(far.to_string())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("iperf3 is installed");
+    let mut said = BufReader::new(server.stdout.take().expect("it is piped"));
+    let listens = async {
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            let read = said.read_line(&mut line).await.unwrap();
+            assert!(read > 0, "iperf3 does not listen");
+        }
+    };
+    timeout(WITHIN, listens).await.expect("iperf3 starts");
     let output = Command::new("iperf3")
-        .args([
-            "--client",
-            "127.0.0.1",
-            "--port",
-            port,
-            "--time",
-            "3",
-            "--json",
-        ])
+        .args(["--client", "127.0.0.1", "--time", "3", "--json", "--port"])
+        .arg(near.to_string())
         .args(mode)
         .args(direction)
         .output();
@@ -183,5 +289,13 @@ async fn iperf3(port: &str, mode: &[&str], direction: Option<&str>) -> serde_jso
         output.status.success(),
         "iperf3 {mode:?} {direction:?} failed: {json}"
     );
+    let mut rest = Vec::new();
+    let ended = async {
+        said.read_to_end(&mut rest).await.unwrap();
+        server.wait().await.unwrap()
+    };
+    let ended = timeout(WITHIN, ended).await;
+    let ended = ended.expect("a server for one client ends after it");
+    assert!(ended.success(), "{}", String::from_utf8_lossy(&rest));
     json
 }
