@@ -150,6 +150,25 @@ async fn keeper_that_has_ended_and_is_listed_still_keeps_its_peer_out_no_longer(
     end([near, far]).await;
 }
 
+// === The end ===
+
+#[tokio::test(start_paused = true)]
+async fn node_ends_at_its_deadline_and_names_the_task_that_does_not() {
+    let fleet = Fleet::new();
+    let near = fleet.start(1, &peer(2)).await;
+    let far = fleet.start(2, "").await;
+    linked(&near, 2).await;
+    let stuck = near.scope.spawn("stuck", |_| std::future::pending());
+    stuck.unwrap();
+    let began = clock::now();
+    let overdue = near.shutdown(after(2_000)).await;
+    let took = clock::now() - began;
+    let names: Vec<_> = overdue.iter().map(|task| task.name).collect();
+    assert_eq!(names, ["stuck"]);
+    assert!((2_000..=2_002).contains(&took.as_millis()), "{took:?}");
+    end([far]).await;
+}
+
 // === Requests for a link ===
 
 #[tokio::test(start_paused = true)]
