@@ -1,37 +1,6 @@
-//! Any bytes on a stream are frames or a typed error, the same however they come in pieces, and
-//! every frame that was decoded can be sent and is then the same.
 #![no_main]
 
-use bytes::BytesMut;
-use causeway::wire::{Frame, FrameDecoder, FrameError};
-use libfuzzer_sys::fuzz_target;
+#[path = "../checks/control_frame.rs"]
+mod control_frame;
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let (step, bytes) = input;
-    let whole = decode(bytes, bytes.len().max(1));
-    assert_eq!(decode(bytes, usize::from(step).max(1)), whole);
-    for frame in &whole.0 {
-        let mut again = BytesMut::new();
-        frame.encode(&mut again).expect("what was decoded fits");
-        let (frames, error) = decode(&again, again.len());
-        assert_eq!(
-            (frames.as_slice(), error),
-            (std::slice::from_ref(frame), None)
-        );
-    }
-});
-
-fn decode(bytes: &[u8], step: usize) -> (Vec<Frame>, Option<FrameError>) {
-    let mut decoder = FrameDecoder::for_stream(1);
-    let mut frames = Vec::new();
-    for mut piece in bytes.chunks(step) {
-        loop {
-            match decoder.decode(&mut piece) {
-                Ok(Some(frame)) => frames.push(frame),
-                Ok(None) => break,
-                Err(error) => return (frames, Some(error)),
-            }
-        }
-    }
-    (frames, None)
-}
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| control_frame::check(bytes));

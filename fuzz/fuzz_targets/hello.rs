@@ -1,29 +1,6 @@
-//! Any message is a Hello within limits or a typed error, for any range of minors, and a Hello that
-//! was decoded can be sent and is then the same.
 #![no_main]
 
-use bytes::{BufMut, BytesMut};
-use causeway::wire::{Frame, FrameDecoder, FrameKind, Minors, limits};
-use libfuzzer_sys::fuzz_target;
+#[path = "../checks/hello.rs"]
+mod hello;
 
-fuzz_target!(|input: (u8, u8, &[u8])| {
-    let (min, more, message) = input;
-    let ours = Minors {
-        min: min.into(),
-        max: u32::from(min) + u32::from(more),
-    };
-    let mut frame = BytesMut::new();
-    frame.put_u32(u32::try_from(message.len()).expect("fuzzed inputs are short"));
-    frame.put_u16(FrameKind::Hello.number());
-    frame.put_slice(message);
-    let decoded = FrameDecoder::for_control(ours).decode(&mut frame);
-    if let Ok(Some(Frame::Hello(hello))) = decoded {
-        assert!(hello.labels.len() <= limits::MAX_LABELS);
-        assert!(hello.addresses.len() <= limits::MAX_ADDRESSES);
-        let hello = Frame::Hello(hello);
-        let mut again = BytesMut::new();
-        hello.encode(&mut again).expect("what was decoded fits");
-        let again = FrameDecoder::for_control(ours).decode(&mut again);
-        assert_eq!(again, Ok(Some(hello)));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| hello::check(bytes));
