@@ -40,6 +40,7 @@ use crate::{
     outbox::{Class, Outbox},
     peer::PeerEvent,
     tasks::{Scope, SpawnRefused},
+    tcp::room::Share,
     udp::FlowEvent,
     wire::{CloseReason, Datagram, Direction, Frame, Probe, ServicesDecl},
 };
@@ -94,6 +95,8 @@ pub struct Link {
     closed_with: OnceLock<CloseCode>,
     declared: ArcSwap<ServicesDecl>,
     flow_owners: Mutex<BTreeMap<u32, mpsc::Sender<FlowEvent>>>,
+    /// What the streams that the peer asks for hold of the node's room.
+    pub(crate) tcp_share: Share,
 }
 
 impl Link {
@@ -158,6 +161,7 @@ impl Link {
                 services: Vec::new(),
             }),
             flow_owners: Mutex::default(),
+            tcp_share: Share::default(),
         });
         let seed = mesh.seed_for(generation.to_string().as_bytes());
         let control_task = Control {

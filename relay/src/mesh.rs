@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use router::liveness::LivenessConfig;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::{
     config::{Config, HostPort, Liveness},
@@ -26,6 +26,7 @@ use crate::{
     seeker::Seeking,
     services::Exposed,
     tasks::Scope,
+    tcp::room::Room,
     transport::{self, TlsError},
     udp::service::EgressFlows,
     wire::{Hello, PROTOCOL},
@@ -56,8 +57,8 @@ pub struct Mesh {
     /// Owns the flows that end here, which outlive the links they came on.
     pub(crate) flows_scope: Scope,
     pub(crate) egress: EgressFlows,
-    /// A permit for each TCP stream of listens and of services.
-    pub(crate) tcp_room: Arc<Semaphore>,
+    /// A place for each TCP stream of listens and of services.
+    pub(crate) tcp_room: Room,
     pub(crate) roster: mpsc::Sender<RosterEvent>,
     /// Addresses whose node is not known yet. The roster's task is the only writer.
     pub(crate) seekers: ArcSwap<Vec<Arc<Seeking>>>,

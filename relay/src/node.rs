@@ -15,7 +15,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use self::view::View;
@@ -119,7 +119,7 @@ impl Node {
             flows_scope: scope.child("udp flows"),
             duplicate: AtomicBool::new(false),
             egress: udp::service::EgressFlows::default(),
-            tcp_room: Arc::new(Semaphore::new(limits.tcp_streams)),
+            tcp_room: tcp::room::Room::new(limits.tcp_streams),
             roster: roster_in,
             seekers: ArcSwap::default(),
             release: config.release(PROTOCOL.min..=PROTOCOL.max),
@@ -285,6 +285,7 @@ async fn start_listen(
                     listener,
                     destination,
                     connections,
+                    share: tcp::room::Share::default(),
                     stall: stall_timeout,
                 };
                 listen.run(task).await;

@@ -291,7 +291,8 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             "tcp_streams",
             1_024,
             (1, 1_048_576),
-            "TCP streams, those of listens and those of services. Further connections are refused.",
+            "TCP streams, those of listens and those of services; one listen, or one peer, holds at\n\
+             most as many as are free besides. Further connections are refused.",
         ),
         number(
             "link_memory_mb",

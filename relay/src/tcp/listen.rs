@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use ring::rand::SecureRandom as _;
 use thiserror::Error;
 
-use super::splice::splice;
+use super::{room::Share, splice::splice};
 use crate::{
     clock,
     code::{RefuseCode, StreamCode},
@@ -28,6 +28,8 @@ pub(crate) struct Listen {
     pub(crate) listener: Box<dyn LocalListener>,
     pub(crate) destination: Arc<Destination>,
     pub(crate) connections: Scope,
+    /// What the connections of this listen hold of the node's room.
+    pub(crate) share: Share,
     /// How long a side may take no byte that is ready for it.
     pub(crate) stall: Duration,
 }
@@ -60,7 +62,7 @@ impl Listen {
     }
 
     fn start(&self, mut local: Box<dyn LocalTcp>) {
-        let Ok(permit) = self.mesh.tcp_room.clone().try_acquire_owned() else {
+        let Some(place) = self.mesh.tcp_room.take(&self.share) else {
             self.mesh.counts.opens_failed.incr();
             let why = RefuseCode::Overloaded;
             complain(&self.mesh, &self.destination, "local TCP connection", &why);
@@ -70,7 +72,7 @@ impl Listen {
         // A refused spawn drops the connection; the registry counts it.
         let _ = self.connections.spawn("tcp listen", |task| async move {
             carry(&mesh, &destination, local, stall, &task).await;
-            drop(permit);
+            drop(place);
         });
     }
 }

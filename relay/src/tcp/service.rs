@@ -42,7 +42,7 @@ pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task:
         early,
     } = stream;
     let address = &service.address;
-    let Ok(_permit) = mesh.tcp_room.clone().try_acquire_owned() else {
+    let Some(_place) = mesh.tcp_room.take(&link.tcp_share) else {
         return refuse(mesh, sender, RefuseCode::Overloaded).await;
     };
     let deadline = clock::now() + open.budget.min(MAX_BUDGET);
