@@ -84,7 +84,8 @@ pub struct Link {
     /// Where packets to the peer go.
     pub outbox: Outbox,
     mesh: Arc<Mesh>,
-    frames: mpsc::Sender<Frame>,
+    /// Boxed, since a channel keeps room for 32 of what it carries, or twice that.
+    frames: mpsc::Sender<Box<Frame>>,
     packets: mpsc::Sender<PacketCommand>,
     srtt_us: AtomicU64,
     health: AtomicU8,
@@ -256,14 +257,14 @@ impl Link {
     /// Queues a control frame. A full queue drops it and counts it: whatever must not be lost is
     /// said again (declarations by digest, probes by the next one, flows by the next packet).
     pub(crate) fn send_frame(&self, frame: Frame) {
-        if self.frames.try_send(frame).is_err() {
+        if self.frames.try_send(Box::new(frame)).is_err() {
             self.mesh.counts.frames_dropped.incr();
         }
     }
 
     /// Queues a control frame that nothing repeats: a full queue closes the link.
     pub(crate) fn send_frame_or_close(&self, frame: Frame) {
-        if self.frames.try_send(frame).is_err() {
+        if self.frames.try_send(Box::new(frame)).is_err() {
             self.close(CloseCode::Overloaded, "the control stream is not read");
         }
     }

@@ -46,8 +46,8 @@ pub(crate) enum PeerEvent {
     GenerationMoved,
     /// The peer has dialed, or a seeker has found it.
     Inbound(Box<Established>),
-    /// Something happened on a link.
-    Link(LinkGeneration, LinkEvent),
+    /// Something happened on a link. Boxed, since each inbox keeps room for 32 events and more.
+    Link(Box<(LinkGeneration, LinkEvent)>),
     /// The bundle was reloaded, or time has passed: check the peer's certificates.
     Recheck,
 }
@@ -88,7 +88,8 @@ pub(crate) struct PeerTask {
     scope: Scope,
     keeper: Keeper,
     addresses: Vec<HostPort>,
-    links: BTreeMap<LinkGeneration, Served>,
+    /// Mostly one, while a node of the map has room for eleven: hence the box.
+    links: BTreeMap<LinkGeneration, Box<Served>>,
     /// How many transitions the log has.
     logged: u64,
     dial: Option<(DialId, TaskHandle)>,
@@ -284,7 +285,10 @@ impl PeerTask {
                     self.keeper.handle_accepted(now, facts);
                 }
             }
-            PeerEvent::Link(link, event) => self.handle_link(now, link, event),
+            PeerEvent::Link(of_link) => {
+                let (link, event) = *of_link;
+                self.handle_link(now, link, event);
+            }
             PeerEvent::Recheck => self.recheck(now),
         }
     }
@@ -346,12 +350,12 @@ impl PeerTask {
         self.unreported = true;
         self.links.insert(
             facts.link,
-            Served {
+            Box::new(Served {
                 link,
                 scope,
                 retiring: None,
                 quiet: false,
-            },
+            }),
         );
         Some(facts)
     }
@@ -554,7 +558,8 @@ impl PeerTask {
 
     /// Forgets a link that is closed, and sees its tasks off.
     fn end_link(&mut self, link: LinkGeneration) {
-        if let Some(Served { scope, .. }) = self.links.remove(&link) {
+        if let Some(served) = self.links.remove(&link) {
+            let Served { scope, .. } = *served;
             // Also where the keeper has nothing to say about it, or the report keeps the link alive.
             self.unreported = true;
             // Refused only when the peer's own scope ends, which then ends these tasks too.

@@ -231,7 +231,7 @@ impl Control {
 
     /// The keeper takes its events at once and never waits for a link, so this does not wait long.
     async fn tell(&self, event: LinkEvent) {
-        let event = PeerEvent::Link(self.link.generation, event);
+        let event = PeerEvent::Link(Box::new((self.link.generation, event)));
         // An error means that the keeper has ended, and the link will with it.
         let _ = self.keeper.send(event).await;
     }
@@ -248,7 +248,7 @@ impl Drop for Control {
             };
             self.link.close(code, "the control task has ended");
             let event = LinkEvent::Closed(Closed::Here);
-            let event = PeerEvent::Link(self.link.generation, event);
+            let event = PeerEvent::Link(Box::new((self.link.generation, event)));
             // A keeper without room for it, or that has ended, finds the link closed.
             let _ = self.keeper.try_send(event);
         }

@@ -18,7 +18,7 @@ use crate::{
 pub(super) async fn run(
     link: Arc<Link>,
     mut control: Sender,
-    mut frames: mpsc::Receiver<Frame>,
+    mut frames: mpsc::Receiver<Box<Frame>>,
     task: Task,
 ) {
     loop {
