@@ -165,7 +165,8 @@ impl Link {
             tcp_share: Share::default(),
         });
         let seed = mesh.seed_for(generation.to_string().as_bytes());
-        let control_task = Control {
+        // In a box, since a future has room for its arguments and again for what they become.
+        let control_task = Box::new(Control {
             mesh: mesh.clone(),
             link: link.clone(),
             frames,
@@ -176,7 +177,7 @@ impl Link {
             next_digest: now + control::DIGEST_EVERY,
             frames_in_row: 0,
             told: false,
-        };
+        });
         let packets = PacketLoop::new(mesh.clone(), link.clone(), commands_out, replies_in);
         let streams = scope.child("streams");
         let start = || -> Result<(), SpawnRefused> {

@@ -1,12 +1,17 @@
 //! The control task of a link: frames from the peer, probes, and what the keeper must know.
 
 use std::{
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use router::liveness::{Liveness, Loop, Output};
-use tokio::{sync::mpsc, time::timeout_at};
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep_until, timeout_at},
+};
+use tokio_util::sync::WaitForCancellationFuture;
 
 use super::{
     Link,
@@ -51,10 +56,13 @@ enum Wake {
 
 impl Control {
     /// Runs until the link's end, and tells the keeper about it.
-    pub(super) async fn run(mut self, task: Task) {
+    pub(super) async fn run(mut self: Box<Self>, task: Task) {
         self.declare_services();
+        // Both are kept from turn to turn: there are a dozen in a second on a link that is idle.
+        let mut stop = pin!(task.stopping());
+        let mut timer = pin!(sleep_until(self.next_timeout().into()));
         loop {
-            let wake = self.next_wake(&task).await;
+            let wake = self.next_wake(&task, stop.as_mut(), timer.as_mut()).await;
             let now = clock::now();
             let ended = match wake {
                 Wake::Stop => Err(Ended::Stopping),
@@ -97,17 +105,30 @@ impl Control {
         }
     }
 
-    async fn next_wake(&mut self, task: &Task) -> Wake {
+    /// - `stop`: has not resolved yet.
+    async fn next_wake(
+        &mut self,
+        task: &Task,
+        stop: Pin<&mut WaitForCancellationFuture<'_>>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Wake {
         task.waits(Wait::Reply);
-        let probe = self.liveness.poll_timeout();
-        let timer = probe.map_or(self.next_digest, |at| at.min(self.next_digest));
+        let at = self.next_timeout().into();
+        if timer.deadline() != at || timer.is_elapsed() {
+            timer.as_mut().reset(at);
+        }
         tokio::select! {
             biased;
-            () = task.stopping() => Wake::Stop,
+            () = stop => Wake::Stop,
             Some(id) = self.replies.recv() => Wake::Reply(id),
             frame = self.frames.next() => Wake::Frame(frame),
-            () = clock::sleep_until(Some(timer)) => Wake::Timer,
+            () = timer => Wake::Timer,
         }
+    }
+
+    fn next_timeout(&self) -> Instant {
+        let probe = self.liveness.poll_timeout();
+        probe.map_or(self.next_digest, |at| at.min(self.next_digest))
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -3,7 +3,7 @@
 //! The probes of the request loop end here and not where frames are read, so that a loop that is
 //! wedged stays silent, however well the rest of the node works.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -33,11 +33,12 @@ pub(super) async fn run(
     streams: Scope,
     task: Task,
 ) {
+    let mut stop = pin!(task.stopping());
     loop {
         task.waits(Wait::Accept);
         let wake = tokio::select! {
             biased;
-            () = task.stopping() => return,
+            () = &mut stop => return,
             Some(id) = probes.recv() => Wake::Probe(id),
             stream = link.connection.accept_stream() => Wake::Stream(stream),
         };

@@ -1,6 +1,6 @@
 //! Writes the control stream: one frame after the other, each with a deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::timeout_at};
 
@@ -21,11 +21,12 @@ pub(super) async fn run(
     mut frames: mpsc::Receiver<Box<Frame>>,
     task: Task,
 ) {
+    let mut stop = pin!(task.stopping());
     loop {
         task.waits(Wait::Message);
         let frame = tokio::select! {
             biased;
-            () = task.stopping() => break,
+            () = &mut stop => break,
             frame = frames.recv() => frame,
         };
         let Some(frame) = frame else { return };
