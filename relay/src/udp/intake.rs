@@ -48,20 +48,30 @@ pub(crate) struct Intake {
     socket: Arc<dyn LocalUdp>,
     /// What a turn did not get to.
     rest: Option<Received>,
+    /// The last turn took all that it may: others come first now.
+    gives_way: bool,
 }
 
 impl Intake {
     pub(crate) fn new(socket: Arc<dyn LocalUdp>) -> Self {
-        Self { socket, rest: None }
+        Self {
+            socket,
+            rest: None,
+            gives_way: false,
+        }
     }
 
-    /// Waits for packets; those that were kept come first, after everybody else had a turn.
+    /// Waits for packets; after a whole burst, everybody else has a turn first.
+    ///
+    /// A socket that always has packets would not let go of the thread by itself for a dozen
+    /// bursts, and what carries them on has room for a few.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub(crate) async fn next(&mut self) -> io::Result<Received> {
-        if self.rest.is_some() {
+        if self.gives_way {
             tokio::task::yield_now().await;
+            self.gives_way = false;
         }
         match self.rest.take() {
             Some(rest) => Ok(rest),
@@ -74,8 +84,9 @@ impl Intake {
         receive(&*self.socket).now_or_never()
     }
 
-    /// Keeps what there was no time for.
-    pub(crate) fn keep(&mut self, rest: Received) {
+    /// Ends a turn that took a whole burst; keeps what there was no time for.
+    pub(crate) fn give_way(&mut self, rest: Received) {
+        self.gives_way = true;
         self.rest = Some(rest).filter(|rest| rest.left().0 > 0);
     }
 }
@@ -134,24 +145,32 @@ mod tests {
         }
     }
 
-    fn take(received: &mut Received, packets: usize) {
+    fn take_packets(received: &mut Received, packets: usize) {
         for _ in 0..packets {
             received.next_packet().unwrap();
         }
     }
 
     #[tokio::test]
-    async fn rest_of_a_batch_waits_for_the_others_to_have_a_turn_and_is_not_lost() {
-        let mut intake = Intake::new(Arc::new(Socket(AtomicUsize::new(BURST + 1))));
+    async fn others_have_a_turn_after_a_whole_burst_and_its_rest_is_not_lost() {
+        let socket = Arc::new(Socket(AtomicUsize::new(BURST + 1)));
+        let mut intake = Intake::new(socket.clone());
         let mut received = intake.next().await.unwrap();
-        take(&mut received, BURST);
-        intake.keep(received);
+        take_packets(&mut received, BURST);
+        intake.give_way(received);
         assert!(intake.next().now_or_never().is_none());
         let mut rest = intake.next().await.unwrap();
         assert_eq!(rest.left(), (1, 1));
-        take(&mut rest, 1);
-        intake.keep(rest);
+        take_packets(&mut rest, 1);
+        intake.give_way(rest);
         assert!(intake.rest.is_none());
         assert!(intake.now().is_none());
+        // What came meanwhile waits, too.
+        socket.0.store(1, Ordering::Relaxed);
+        assert!(intake.next().now_or_never().is_none());
+        assert_eq!(intake.next().await.unwrap().left(), (1, 1));
+        // Now that the others had it, there is no more need to wait.
+        socket.0.store(1, Ordering::Relaxed);
+        assert!(intake.next().now_or_never().is_some());
     }
 }

@@ -140,7 +140,7 @@ impl Listen {
                 left -= 1;
             }
             if left == 0 {
-                return self.intake.keep(received);
+                return self.intake.give_way(received);
             }
             next = self.intake.now();
         }

@@ -310,7 +310,7 @@ impl EgressFlow {
                         left -= 1;
                     }
                     if left == 0 {
-                        intake.keep(received);
+                        intake.give_way(received);
                         break;
                     }
                 }
