@@ -48,7 +48,7 @@ pub fn env(
     Ok(Env {
         runtimes,
         sockets: Arc::new(HostSockets),
-        local: Arc::new(HostNet),
+        local: local_net(),
         resolver: Arc::new(HostResolver),
         wall: Arc::new(HostClock),
         certificates,
@@ -142,6 +142,11 @@ fn enlarge_buffers(socket: &Socket) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The network of this host's own programs, for whoever needs no more than that.
+pub fn local_net() -> Arc<dyn LocalNet> {
+    Arc::new(HostNet)
 }
 
 #[derive(Debug)]

@@ -9,6 +9,7 @@ pub mod comparators;
 pub mod contention;
 pub mod detection;
 pub mod endpoint;
+pub mod forward;
 pub mod idle;
 pub mod process;
 pub mod role;
@@ -57,6 +58,8 @@ pub enum Figure {
     Closing,
     /// How long a peer that no longer works is taken for one that does.
     Detection,
+    /// What carrying a packet through two nodes costs.
+    Forward,
     /// Memory and CPU of links that nothing uses.
     Idle,
 }
@@ -67,6 +70,7 @@ impl Figure {
             Self::Contention => contention::NAME,
             Self::Closing => closing::NAME,
             Self::Detection => detection::NAME,
+            Self::Forward => forward::NAME,
             Self::Idle => "idle",
         }
     }
@@ -76,6 +80,7 @@ impl Figure {
             Self::Contention => contention::measure(context),
             Self::Closing => closing::measure(context),
             Self::Detection => detection::measure(context),
+            Self::Forward => forward::measure(context),
             Self::Idle => idle::measure(context),
         }
     }

@@ -2,3 +2,6 @@
 
 pub mod idle_quinn;
 pub mod lock_manager;
+pub mod quinn_forwarder;
+mod runs;
+pub mod udp_forwarder;

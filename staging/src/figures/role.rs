@@ -5,7 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::Subcommand;
 
 use super::{
-    closing, comparators::idle_quinn, contention::processes, idle, process::end_with_owner,
+    closing,
+    comparators::{idle_quinn, quinn_forwarder, udp_forwarder},
+    contention::processes,
+    idle,
+    process::end_with_owner,
 };
 
 /// The first argument that makes this program one of a figure's processes.
@@ -37,6 +41,12 @@ pub enum Role {
     IdlePeers(idle::peers::Options),
     /// Bare quinn instead of the node whose links are idle.
     IdleQuinn(idle_quinn::Options),
+    /// The far end of a connection of bare quinn, with packets to a local program.
+    QuinnEgress(quinn_forwarder::Egress),
+    /// The near end of a connection of bare quinn, with packets from a local program.
+    QuinnIngress(quinn_forwarder::Ingress),
+    /// Plain UDP, in and out.
+    UdpForwarder(udp_forwarder::Options),
 }
 
 /// Is what it is told to be, until the process that started it is gone.
@@ -51,6 +61,9 @@ pub fn run(role: &Role) -> ExitCode {
             Role::IdleNode(options) => idle::node::run(options),
             Role::IdlePeers(options) => idle::peers::run(options),
             Role::IdleQuinn(options) => idle_quinn::run(*options),
+            Role::QuinnEgress(options) => quinn_forwarder::egress(options),
+            Role::QuinnIngress(options) => quinn_forwarder::ingress(options),
+            Role::UdpForwarder(options) => udp_forwarder::run(options),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,
