@@ -58,10 +58,10 @@ pub enum Figure {
     Closing,
     /// How long a peer that no longer works is taken for one that does.
     Detection,
-    /// What carrying a packet through two nodes costs.
-    Forward,
     /// Memory and CPU of links that nothing uses.
     Idle,
+    /// What carrying a packet through two nodes costs.
+    Forward,
 }
 
 impl Figure {
@@ -70,8 +70,8 @@ impl Figure {
             Self::Contention => contention::NAME,
             Self::Closing => closing::NAME,
             Self::Detection => detection::NAME,
+            Self::Idle => idle::NAME,
             Self::Forward => forward::NAME,
-            Self::Idle => "idle",
         }
     }
 
@@ -80,8 +80,8 @@ impl Figure {
             Self::Contention => contention::measure(context),
             Self::Closing => closing::measure(context),
             Self::Detection => detection::measure(context),
-            Self::Forward => forward::measure(context),
             Self::Idle => idle::measure(context),
+            Self::Forward => forward::measure(context),
         }
     }
 }

@@ -30,6 +30,9 @@ use super::{
     row::{Budget, Row},
 };
 
+/// How the rows are called.
+pub const NAME: &str = "idle";
+
 /// Measures the figure.
 ///
 /// # Errors
@@ -135,14 +138,14 @@ impl Compared {
     fn rows(&self, links: u32) -> [Row; 2] {
         let probes = self.probes.ours();
         let memory = Row::compared(
-            "idle",
+            NAME,
             format!("memory of a link, at {links}"),
             "kB",
             &self.memory,
             Some(Budget::AtMost(1.5)),
         );
         let cpu = Row::compared(
-            "idle",
+            NAME,
             format!("CPU of a link, at {links}, {probes:.2} probes/s"),
             "us/s",
             &self.cpu,
