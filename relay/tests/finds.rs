@@ -25,7 +25,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const TARGETS: [(&str, fn(&[u8])); 7] = [
+/// Panics if something is wrong with what it makes of an input.
+type Check = fn(&[u8]);
+
+const TARGETS: [(&str, Check); 7] = [
     ("certificate", certificate::check),
     ("config", config::check),
     ("control_frame", control_frame::check),

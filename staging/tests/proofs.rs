@@ -1,6 +1,11 @@
 //! The patches that break invariants on purpose are what `proofs/run` takes them for. Whether they
 //! are noticed is for that script to say: this is what can be checked in a second.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
