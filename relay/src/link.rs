@@ -50,6 +50,7 @@ mod deliveries;
 pub mod frames;
 mod lanes;
 mod packets;
+mod probes;
 pub(crate) mod requests;
 pub mod setup;
 mod sinks;
@@ -131,7 +132,7 @@ impl Link {
         let (frames_in, frames_out) = mpsc::channel(FRAMES_QUEUED);
         let (commands_in, commands_out) = mpsc::channel(COMMANDS_QUEUED);
         let (replies_in, replies_out) = mpsc::channel(PROBES_QUEUED);
-        let (probes_in, probes_out) = mpsc::channel(PROBES_QUEUED);
+        let (probes_in, probes_out) = probes::queue(PROBES_QUEUED);
         let outbox = Outbox::start(scope, connection.clone()).inspect_err(|_| {
             connection.close(CloseCode::Overloaded, b"");
         })?;

@@ -179,7 +179,7 @@ impl PeerTask {
     }
 
     /// Runs until the keeper is closed or the owner stops it.
-    pub(crate) async fn run(mut self, task: Task) {
+    pub(crate) async fn run(mut self: Box<Self>, task: Task) {
         self.perform_outputs(clock::now());
         while self.keeper.state() != StateName::Closed {
             let wake = self.next_wake(&task).await;

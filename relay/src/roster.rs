@@ -338,6 +338,8 @@ impl Roster {
         };
         let with = (worker.endpoint.clone(), self.dialer.clone());
         let (task, peer) = PeerTask::new(&self.mesh, id.clone(), addresses.clone(), with, scope);
+        // A future has room for its arguments and again for what they become.
+        let task = Box::new(task);
         // Apart from the scope of its links, which it ends itself.
         let own = worker.scope.child(format!("peer {id}"));
         match own.spawn("keeper", |running| task.run(running)) {

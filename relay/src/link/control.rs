@@ -16,6 +16,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::{
     Link,
     frames::{FrameReader, ReadFrameError},
+    probes::ProbesIn,
 };
 use crate::{
     clock,
@@ -37,7 +38,7 @@ pub(super) struct Control {
     /// Ids of replies to probes of the packet loop.
     pub(super) replies: mpsc::Receiver<u64>,
     /// Ids of the peer's probes of the request loop.
-    pub(super) probes: mpsc::Sender<u64>,
+    pub(super) probes: ProbesIn,
     /// The keeper of the peer.
     pub(super) keeper: mpsc::Sender<PeerEvent>,
     pub(super) next_digest: Instant,
@@ -167,7 +168,7 @@ impl Control {
             Frame::Promoted { epoch } => self.tell(LinkEvent::Promoted(epoch)).await,
             // A full queue is a request loop that does not work; silence is what says so.
             Frame::Probe { id } => {
-                if self.probes.try_send(id).is_err() {
+                if !self.probes.push(id) {
                     self.mesh.counts.probes_dropped.incr();
                 }
             }

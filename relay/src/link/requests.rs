@@ -5,11 +5,10 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
-
 use super::{
     Link,
     frames::{FrameReader, ReadFrameError, encoded},
+    probes::ProbesOut,
 };
 use crate::{
     clock,
@@ -29,7 +28,7 @@ use crate::{
 pub(super) async fn run(
     mesh: Arc<Mesh>,
     link: Arc<Link>,
-    mut probes: mpsc::Receiver<u64>,
+    mut probes: ProbesOut,
     streams: Scope,
     task: Task,
 ) {
@@ -39,7 +38,7 @@ pub(super) async fn run(
         let wake = tokio::select! {
             biased;
             () = &mut stop => return,
-            Some(id) = probes.recv() => Wake::Probe(id),
+            id = probes.next() => Wake::Probe(id),
             stream = link.connection.accept_stream() => Wake::Stream(stream),
         };
         match wake {
