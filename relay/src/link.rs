@@ -131,7 +131,7 @@ impl Link {
         let now = clock::now();
         let (frames_in, frames_out) = mpsc::channel(FRAMES_QUEUED);
         let (commands_in, commands_out) = mpsc::channel(COMMANDS_QUEUED);
-        let (replies_in, replies_out) = mpsc::channel(PROBES_QUEUED);
+        let (replies_in, replies_out) = probes::queue(PROBES_QUEUED);
         let (probes_in, probes_out) = probes::queue(PROBES_QUEUED);
         let outbox = Outbox::start(scope, connection.clone()).inspect_err(|_| {
             connection.close(CloseCode::Overloaded, b"");
@@ -180,6 +180,7 @@ impl Link {
             told: false,
         });
         let packets = PacketLoop::new(mesh.clone(), link.clone(), commands_out, replies_in);
+        let packets = Box::new(packets);
         let streams = scope.child("streams");
         let start = || -> Result<(), SpawnRefused> {
             scope.spawn("link writer", |task| {

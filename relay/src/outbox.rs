@@ -98,7 +98,8 @@ impl Outbox {
             control: Notify::new(),
             counters: Counters::default(),
         });
-        let pump = Pump::new(shared.clone(), probes_in, data_in);
+        // In a box, since a future has room for its arguments and again for what they become.
+        let pump = Box::new(Pump::new(shared.clone(), probes_in, data_in));
         scope.spawn("pump", |task| pump.run(task))?;
         Ok(Self(shared))
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::{
     Link,
     frames::{FrameReader, ReadFrameError},
-    probes::ProbesIn,
+    probes::{ProbesIn, ProbesOut},
 };
 use crate::{
     clock,
@@ -36,7 +36,7 @@ pub(super) struct Control {
     pub(super) frames: FrameReader,
     pub(super) liveness: Liveness,
     /// Ids of replies to probes of the packet loop.
-    pub(super) replies: mpsc::Receiver<u64>,
+    pub(super) replies: ProbesOut,
     /// Ids of the peer's probes of the request loop.
     pub(super) probes: ProbesIn,
     /// The keeper of the peer.
@@ -121,7 +121,7 @@ impl Control {
         tokio::select! {
             biased;
             () = stop => Wake::Stop,
-            Some(id) = self.replies.recv() => Wake::Reply(id),
+            id = self.replies.next() => Wake::Reply(id),
             frame = self.frames.next() => Wake::Frame(frame),
             () = timer => Wake::Timer,
         }

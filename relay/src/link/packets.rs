@@ -9,7 +9,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use tokio::sync::mpsc;
 
-use super::{Link, deliveries::Deliveries, sinks::Sinks, unknown::UnknownFlows};
+use super::{Link, deliveries::Deliveries, probes::ProbesIn, sinks::Sinks, unknown::UnknownFlows};
 use crate::{
     clock,
     code::FlowCode,
@@ -56,7 +56,7 @@ pub(super) struct PacketLoop {
     /// This node's key, computed once.
     our_key: NodeKey,
     commands: mpsc::Receiver<PacketCommand>,
-    replies: mpsc::Sender<u64>,
+    replies: ProbesIn,
     /// Flows that the peer has opened: its packets go to services.
     forward: Sinks<FlowSink>,
     /// Flows that this node has opened: packets back go to clients of listens.
@@ -78,7 +78,7 @@ impl PacketLoop {
         mesh: Arc<Mesh>,
         link: Arc<Link>,
         commands: mpsc::Receiver<PacketCommand>,
-        replies: mpsc::Sender<u64>,
+        replies: ProbesIn,
     ) -> Self {
         let pieces = Reassembler::new(PIECES);
         let (forward, back) = (Sinks::new(), Sinks::new());
@@ -98,7 +98,7 @@ impl PacketLoop {
     }
 
     /// Runs until the link's end or the owner's.
-    pub(super) async fn run(mut self, task: Task) {
+    pub(super) async fn run(mut self: Box<Self>, task: Task) {
         loop {
             task.waits(Wait::Datagram);
             let wake = tokio::select! {
@@ -156,7 +156,7 @@ impl PacketLoop {
             Ok(Datagram::Probe(probe)) => self.link.send_probe(&Datagram::ProbeReply(probe)),
             Ok(Datagram::ProbeReply(probe)) => {
                 // A full queue means that the judge is late, and then its timer is too.
-                if self.replies.try_send(probe.id).is_err() {
+                if !self.replies.push(probe.id) {
                     self.mesh.counts.replies_dropped.incr();
                 }
             }

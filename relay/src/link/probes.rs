@@ -1,4 +1,4 @@
-//! Ids of the peer's probes on their way to the request loop.
+//! Ids of probes on their way from one task of a link to another.
 //!
 //! There are a few a second on every link, used or not: a channel would hold a kilobyte for them.
 

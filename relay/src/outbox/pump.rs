@@ -54,7 +54,7 @@ impl Pump {
         }
     }
 
-    pub(super) async fn run(mut self, task: Task) {
+    pub(super) async fn run(mut self: Box<Self>, task: Task) {
         let mut now = clock::now();
         loop {
             task.waits(if self.queue.front(false).is_some() {
