@@ -14,14 +14,15 @@
 //! **The control stream.** As long as quinn's buffer is never empty, packets that datagrams fill
 //! have no room for STREAM frames: requests, and the probes of the request loop, would starve on a
 //! link that works. So whoever writes control bytes says so before with
-//! [`Outbox::control_pending`]. The pump then watches quinn's count of STREAM frames sent. On a
-//! link with room they leave at once and nothing happens. If they have not within 5 ms, the pump
-//! holds data back, both its own and direct pushes, until they have: quinn's buffer runs dry and
-//! the next packet is theirs. Nothing is lost by that while the buffer drains, for the link goes on
-//! sending at its full rate. There is no event for a dry buffer, hence a look every 2 ms in this
-//! state only. A hold ends after a second at the latest, or when the buffer has been dry
-//! for longer than an acknowledgement takes and still no frame went: the peer does not read its
-//! control stream, for which its packets shall not suffer. Then there is no other hold for a while.
+//! [`Outbox::control_pending`]. From the next data on, the pump then watches quinn's count of STREAM
+//! frames sent; a link that carries no data spends nothing on it. With room they leave at once and
+//! nothing happens. If they have not within 5 ms, the pump holds data back, both its own and direct
+//! pushes, until they have: quinn's buffer runs dry and the next packet is theirs. Nothing is lost by
+//! that while the buffer drains, for the link goes on sending at its full rate. There is no event for
+//! a dry buffer, hence a look every 2 ms in this state only. A hold ends after a second at the
+//! latest, or when the buffer has been dry for longer than an acknowledgement takes and still no
+//! frame went: the peer does not read its control stream, for which its packets shall not suffer.
+//! Then there is no other hold for a while.
 
 use std::sync::{
     Arc,
@@ -74,7 +75,11 @@ struct Shared {
     held: AtomicBool,
     /// How many STREAM frames will have been sent when what was announced is out.
     control_target: AtomicU64,
+    /// Something was announced while no data was about: the next data wakes the pump for it.
+    announced: AtomicBool,
     control: Notify,
+    /// The space that an empty datagram buffer has.
+    dry_space: usize,
     counters: Counters,
 }
 
@@ -88,6 +93,7 @@ impl Outbox {
     pub fn start(scope: &Scope, connection: Connection) -> Result<Self, SpawnRefused> {
         let (probes, probes_in) = mpsc::channel(MAX_PROBES);
         let (data, data_in) = mpsc::channel(HANDOVER_PACKETS);
+        let dry_space = connection.datagram_buffer_space();
         let shared = Arc::new(Shared {
             connection,
             probes,
@@ -95,7 +101,9 @@ impl Outbox {
             backlog: AtomicUsize::new(0),
             held: AtomicBool::new(false),
             control_target: AtomicU64::new(0),
+            announced: AtomicBool::new(false),
             control: Notify::new(),
+            dry_space,
             counters: Counters::default(),
         });
         // In a box, since a future has room for its arguments and again for what they become.
@@ -119,6 +127,10 @@ impl Outbox {
                 &shared.data,
             ),
         };
+        if class == Class::Data && shared.announced.load(Ordering::Relaxed) {
+            shared.announced.store(false, Ordering::Relaxed);
+            shared.control.notify_one();
+        }
         if direct {
             match shared.connection.try_send_datagram(packet.clone()) {
                 Ok(()) => {
@@ -162,12 +174,23 @@ impl Outbox {
         let frames = bytes.div_ceil(turn::FRAME_BYTES).max(1) as u64;
         let target = self.0.connection.stats().sent_stream_frames + frames;
         self.0.control_target.fetch_max(target, Ordering::Relaxed);
-        self.0.control.notify_one();
+        match self.0.is_quiet() {
+            true => self.0.announced.store(true, Ordering::Relaxed),
+            false => self.0.control.notify_one(),
+        }
     }
 
     /// What happened so far.
     pub fn counts(&self) -> OutboxCounts {
         self.0.counters.read(self.0.backlog.load(Ordering::Relaxed))
+    }
+}
+
+impl Shared {
+    /// Whether no data is queued, here or in quinn, that could keep the control stream waiting.
+    fn is_quiet(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) == 0
+            && self.connection.datagram_buffer_space() >= self.dry_space
     }
 }
 

@@ -25,8 +25,6 @@ pub(super) struct Pump {
     data: mpsc::Receiver<Bytes>,
     queue: Queue,
     turn: Turn,
-    /// The space that an empty datagram buffer has.
-    dry_space: usize,
 }
 
 enum Wake {
@@ -43,14 +41,12 @@ impl Pump {
         probes: mpsc::Receiver<Bytes>,
         data: mpsc::Receiver<Bytes>,
     ) -> Self {
-        let dry_space = shared.connection.datagram_buffer_space();
         Self {
             shared,
             probes,
             data,
             queue: Queue::default(),
             turn: Turn::new(),
-            dry_space,
         }
     }
 
@@ -143,7 +139,7 @@ impl Pump {
         let stats = self.shared.connection.stats();
         let progress = Progress {
             stream_frames: stats.sent_stream_frames,
-            dry: self.shared.connection.datagram_buffer_space() >= self.dry_space,
+            dry: self.shared.connection.datagram_buffer_space() >= self.shared.dry_space,
             rtt: stats.rtt,
         };
         let held = match self.turn.handle_progress(now, progress) {
