@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 ///
 /// A party (one listen, or one link whose peer asks for services) may hold at most as many streams
 /// as are free besides. So one whose far end never answers, or that never ends what it began, takes
-/// half of the room and leaves half; two take a third each; there is always some for another one.
+/// half of the room, the next such one half of what is left, and there is always some for another.
 #[derive(Debug)]
 pub(crate) struct Room(Arc<Semaphore>);
 
