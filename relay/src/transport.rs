@@ -34,9 +34,8 @@ pub fn transport_config(budget: MemoryBudget) -> Arc<TransportConfig> {
     let window = budget.window();
     let mut config = TransportConfig::default();
     config
-        // The control stream and one for each TCP connection that crosses the link. quinn keeps room
-        // for all that may come, 86 kB for MAX_STREAMS: a link gets that when it uses them.
-        .max_concurrent_bidi_streams(VarInt::from_u32(FIRST_STREAMS))
+        // The control stream and one for each TCP connection that crosses the link.
+        .max_concurrent_bidi_streams(VarInt::from_u32(MAX_STREAMS))
         // Nothing uses them.
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(varint(window.min(STREAM_WINDOW)))
@@ -125,11 +124,8 @@ fn varint(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).expect("windows are clamped far below 2^62")
 }
 
-/// One link carries at most this many streams at a time, each way.
+/// One link carries at most this many streams at a time.
 pub const MAX_STREAMS: u32 = 1_024;
-/// As many may come on a new link. Once half of them are open, [`MAX_STREAMS`] may: a burst above
-/// this many waits one round trip, once for each link.
-pub const FIRST_STREAMS: u32 = 32;
 /// 100 Mbit/s for one stream over 300 ms is 3.75 MB.
 const STREAM_WINDOW: u64 = 4 << 20;
 /// 400 Mbit/s for a link over 300 ms is 15 MB.

@@ -14,10 +14,7 @@ use futures_util::FutureExt;
 use rustls_pki_types::CertificateDer;
 
 use super::{Closed, DatagramError, OpenError, Receiver, Sender, until};
-use crate::{
-    code::CloseCode,
-    transport::{FIRST_STREAMS, MAX_STREAMS},
-};
+use crate::code::CloseCode;
 
 /// One authenticated connection. Cloning shares it; dropping the last handle, streams included,
 /// closes it with code 0, which the peer reads as unknown.
@@ -57,8 +54,6 @@ impl Connection {
 
     /// Waits for a stream that the peer opens.
     ///
-    /// Once more than half of [`FIRST_STREAMS`] are open, the peer may have [`MAX_STREAMS`].
-    ///
     /// Has no deadline: the peer need not open any. Streams that came before the connection ended
     /// are still returned.
     ///
@@ -68,12 +63,7 @@ impl Connection {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn accept_stream(&self) -> Result<(Sender, Receiver), Closed> {
-        let halves = self.wrap(self.quinn.accept_bi().await?);
-        if self.open_streams() > FIRST_STREAMS as usize / 2 {
-            // Heard of with the next packet; once it was said, saying it again does nothing.
-            self.quinn.set_max_concurrent_bi_streams(MAX_STREAMS.into());
-        }
-        Ok(halves)
+        Ok(self.wrap(self.quinn.accept_bi().await?))
     }
 
     /// How many streams are open here, whoever opened them: those of which at least one half is

@@ -7,10 +7,9 @@ use causeway::{
     clock,
     code::{CloseCode, FlowCode, RefuseCode, StreamCode},
     counts::{PacketDrop, StreamEnd},
-    deadline::{Closed, ReadError, Receiver, Sender},
+    deadline::{Closed, ReadError},
     id::NodeKey,
     keeper::PeerStatus,
-    transport::{FIRST_STREAMS, MAX_STREAMS},
     wire::{
         Class, Datagram, Direction, FlowId, Frame, FrameErrorReason, FrameKind, HeaderErrorReason,
         Open, OpenFlow, PacketHeader, RemainingHops,
@@ -483,36 +482,5 @@ async fn peer_whose_one_loop_is_wedged_is_down_within_the_bound_of_that_loop() {
         sleep(ms(10_000)).await;
         assert_eq!(link.is_open(), packets || requests);
         scene.finish().await;
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_new_link_takes_32_streams_and_all_1024_a_round_trip_after_half_of_them() {
-    let (scene, raw) = with_raw(57).await;
-    let link = link(&scene, &raw).await;
-    let mut held = Vec::new();
-    // The control stream is one of them.
-    open_streams(&link, FIRST_STREAMS as usize - 1, &mut held).await;
-    assert_eq!(held.len() + 1, FIRST_STREAMS as usize);
-    open_streams(&link, 1, &mut held).await;
-    assert_eq!(held.len() + 1, FIRST_STREAMS as usize);
-
-    sleep(RTT + ms(5)).await;
-    open_streams(&link, MAX_STREAMS as usize, &mut held).await;
-    assert_eq!(held.len() + 1, MAX_STREAMS as usize);
-    assert!(link.is_open());
-}
-
-/// Opens streams until there are `count` more, or the next has to wait.
-async fn open_streams(link: &RawLink, count: usize, held: &mut Vec<(Sender, Receiver)>) {
-    for _ in 0..count {
-        let Ok((mut sender, receiver)) = link.connection.open(clock::now() + ms(1)).await else {
-            return;
-        };
-        sender
-            .write(Bytes::from_static(&[0]), soon())
-            .await
-            .unwrap();
-        held.push((sender, receiver));
     }
 }
