@@ -257,7 +257,7 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             "links",
             128,
             (1, 65_536),
-            "Links, whoever dialed them; about 65 kB each while idle, and they share `link_memory_mb`.\n\
+            "Links, whoever dialed them; about 150 kB each while idle, and they share `link_memory_mb`.\n\
              Further ones are refused.",
         ),
         number(
