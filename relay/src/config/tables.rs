@@ -276,7 +276,7 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
         ),
         number(
             "closing",
-            256,
+            1_024,
             (1, 65_536),
             "Streams being closed in the background. Beyond it, the oldest is reset.",
         ),
