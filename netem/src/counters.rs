@@ -7,6 +7,12 @@ use crate::engine::DropCause;
 pub struct Counters {
     /// Handed in.
     pub received: u64,
+    /// Copies that were made; each is delivered, queued or dropped as any packet is.
+    pub copied: u64,
+    /// Packets of which a bit was flipped, copies not counted.
+    pub corrupted: u64,
+    /// Packets that skipped delay and jitter.
+    pub reordered: u64,
     /// Arrived.
     pub delivered: u64,
     /// On their way.
@@ -25,9 +31,9 @@ impl Counters {
         self.dropped.iter().sum()
     }
 
-    /// Whether every packet that was handed in is accounted for.
+    /// Whether every packet that was handed in, and every copy, is accounted for.
     pub fn is_conserved(&self) -> bool {
-        self.received == self.delivered + self.queued + self.dropped_total()
+        self.received + self.copied == self.delivered + self.queued + self.dropped_total()
     }
 
     pub(crate) fn on_dropped(&mut self, cause: DropCause) {
@@ -36,6 +42,9 @@ impl Counters {
 
     pub(crate) fn add(&mut self, other: &Self) {
         self.received += other.received;
+        self.copied += other.copied;
+        self.corrupted += other.corrupted;
+        self.reordered += other.reordered;
         self.delivered += other.delivered;
         self.queued += other.queued;
         for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {

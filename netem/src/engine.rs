@@ -1,52 +1,66 @@
 //! The sans-IO engine: packets and times in, drops and deadlines out.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, binary_heap::PeekMut},
     time::{Duration, Instant},
 };
+
+use slab::Slab;
 
 use crate::{
     counters::Counters,
     engine::pair::{Fate, Pair},
-    model::PairModel,
+    model::{PairModel, Schedule},
 };
 
+mod chance;
+mod jitter;
+mod loss;
 mod pair;
 mod random;
 #[cfg(test)]
 mod tests;
+mod timeline;
 
 /// Decides for every packet between two hosts whether it arrives, and when.
 ///
-/// It reads no clock and moves no bytes: `P` is carried untouched. Call [`Self::handle_packet`] for
-/// each packet, arm a timer for [`Self::poll_timeout`], and when it fires drain
-/// [`Self::poll_delivery`]. `now` must never go backwards between calls.
+/// It reads no clock and moves no bytes: `P` is carried untouched, and cloned for packets that
+/// arrive twice. Call [`Self::handle_packet`] for each packet, arm a timer for
+/// [`Self::poll_timeout`], and when it fires drain [`Self::poll_delivery`]. `now` must never go
+/// backwards between calls.
 ///
 /// - A packet's fate is sealed when it is handed in. A change of the pair, a cut included, is for
 ///   the packets after it; what is on its way arrives.
-/// - Packets of one directed pair arrive in the order in which they were handed in.
-/// - Every directed pair draws from a random stream of its own, two numbers per packet whatever
-///   the model says. So pairs do not disturb each other, and changing a pair's jitter does not
-///   change which of its packets are lost.
-/// - `received = delivered + queued + dropped`, for each pair and in total, after every call.
+/// - Packets of one directed pair arrive in the order in which they were handed in, unless the
+///   model asks for another. Equal deadlines arrive in that order always.
+/// - Every directed pair draws from a random stream of its own, as many numbers for a packet
+///   whatever the model says. So pairs do not disturb each other, and changing a pair's jitter does
+///   not change which of its packets are lost.
+/// - `received + copied = delivered + queued + dropped`, for each pair and in total, after every
+///   call.
 #[derive(Debug)]
 pub struct Engine<P> {
     config: EngineConfig,
-    pairs: BTreeMap<(HostId, HostId), Pair>,
-    /// Packets on their way, in the order in which they arrive.
-    queue: BTreeMap<(Instant, u64), Queued<P>>,
+    pairs: Vec<Pair>,
+    pair_by_hosts: BTreeMap<(HostId, HostId), usize>,
+    /// Packets on their way; the first to arrive is on top.
+    queue: BinaryHeap<Reverse<Key>>,
+    queued: Slab<Queued<P>>,
     queued_bytes: usize,
     queued_bytes_max: usize,
     next_sequence: u64,
 }
 
-impl<P> Engine<P> {
+impl<P: Clone> Engine<P> {
     /// An engine with no packets.
     pub fn new(config: EngineConfig) -> Self {
         Self {
             config,
-            pairs: BTreeMap::new(),
-            queue: BTreeMap::new(),
+            pairs: Vec::new(),
+            pair_by_hosts: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            queued: Slab::new(),
             queued_bytes: 0,
             queued_bytes_max: 0,
             next_sequence: 0,
@@ -54,6 +68,8 @@ impl<P> Engine<P> {
     }
 
     /// Takes a packet of `bytes` bytes that leaves `from` for `to` at `now`.
+    ///
+    /// - `bytes`: of the IP packet.
     pub fn handle_packet(
         &mut self,
         now: Instant,
@@ -63,84 +79,107 @@ impl<P> Engine<P> {
         payload: P,
     ) -> Verdict {
         let charged_bytes = bytes.saturating_add(PACKET_OVERHEAD_BYTES);
-        let full = self.config.max_queued_bytes - self.queued_bytes < charged_bytes;
+        let room = (self.config.max_queued_bytes - self.queued_bytes) / charged_bytes;
         let pair = self.pair(from, to);
-        let deadline = match pair.admit(now, bytes, full) {
-            Fate::Arrives(deadline) => deadline,
+        let arrival = match self.pairs[pair].admit(now, bytes, room) {
+            Fate::Arrives(arrival) => arrival,
             Fate::Dropped(cause) => return Verdict::Dropped(cause),
         };
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        self.queued_bytes += charged_bytes;
-        self.queued_bytes_max = self.queued_bytes_max.max(self.queued_bytes);
+        let deadline = arrival.deadline;
         let queued = Queued {
-            from,
-            to,
+            pair,
             bytes,
+            corruption: arrival.corruption,
             payload,
         };
-        self.queue.insert((deadline, sequence), queued);
+        if let Some(deadline) = arrival.copy {
+            let original = self.next_sequence;
+            self.next_sequence += 1;
+            self.push(deadline, original + 1, queued.clone());
+            self.push(arrival.deadline, original, queued);
+        } else {
+            self.push(deadline, self.next_sequence, queued);
+        }
+        self.next_sequence += 1;
         Verdict::Queued { deadline }
     }
 
     /// When the next packet arrives; `None` if none is on its way.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let ((deadline, _), _) = self.queue.first_key_value()?;
-        Some(*deadline)
+        self.queue.peek().map(|Reverse(key)| key.deadline)
     }
 
     /// The next packet that has arrived by `now`, ordered by deadline and then by sequence.
     pub fn poll_delivery(&mut self, now: Instant) -> Option<Delivery<P>> {
-        let first = self.queue.first_entry()?;
-        let (deadline, sequence) = *first.key();
-        if deadline > now {
+        let first = self.queue.peek_mut()?;
+        if first.0.deadline > now {
             return None;
         }
-        let Queued {
-            from,
-            to,
-            bytes,
-            payload,
-        } = first.remove();
-        self.queued_bytes -= bytes.saturating_add(PACKET_OVERHEAD_BYTES);
-        self.pair(from, to).on_delivered();
+        let Reverse(key) = PeekMut::pop(first);
+        let queued = self.queued.remove(key.place);
+        self.queued_bytes -= queued.bytes.saturating_add(PACKET_OVERHEAD_BYTES);
+        let pair = &mut self.pairs[queued.pair];
+        pair.on_delivered();
         Some(Delivery {
-            from,
-            to,
-            bytes,
-            deadline,
-            sequence,
-            payload,
+            from: pair.from,
+            to: pair.to,
+            bytes: queued.bytes,
+            deadline: key.deadline,
+            sequence: key.sequence,
+            corruption: queued.corruption,
+            payload: queued.payload,
         })
     }
 
-    /// Sets the model of the direction `from` to `to`. A cut stays.
+    /// Sets the model of the direction `from` to `to`, and ends its schedule. A cut stays.
     pub fn set_pair(&mut self, from: HostId, to: HostId, model: PairModel) {
-        self.pair(from, to).set_model(model);
+        let pair = self.pair(from, to);
+        self.pairs[pair].set_model(model);
+    }
+
+    /// Begins a schedule for the direction `from` to `to` at `now`, in place of the one before.
+    pub fn set_schedule(&mut self, now: Instant, from: HostId, to: HostId, schedule: Schedule) {
+        let pair = self.pair(from, to);
+        self.pairs[pair].set_schedule(now, schedule);
     }
 
     /// Drops every packet of the direction `from` to `to` from now on.
     pub fn cut(&mut self, from: HostId, to: HostId) {
-        self.pair(from, to).set_up(false);
+        let pair = self.pair(from, to);
+        self.pairs[pair].set_cut(true);
     }
 
     /// Ends a cut; does nothing where there is none.
     pub fn heal(&mut self, from: HostId, to: HostId) {
-        self.pair(from, to).set_up(true);
+        let pair = self.pair(from, to);
+        self.pairs[pair].set_cut(false);
+    }
+
+    /// What the direction `from` to `to` does at `now`, its schedule followed.
+    pub fn pair_state(&mut self, now: Instant, from: HostId, to: HostId) -> PairState<'_> {
+        let pair = self.pair(from, to);
+        let pair = &mut self.pairs[pair];
+        let is_cut = pair.is_cut();
+        let (model, up) = pair.model(now);
+        PairState {
+            model,
+            is_cut,
+            is_down: !up,
+        }
     }
 
     /// What became of the packets of the direction `from` to `to`.
     pub fn pair_counters(&self, from: HostId, to: HostId) -> Counters {
-        self.pairs
+        self.pair_by_hosts
             .get(&(from, to))
-            .map_or_else(Counters::default, |pair| pair.counters().clone())
+            .map_or_else(Counters::default, |pair| self.pairs[*pair].counters.clone())
     }
 
     /// What became of all packets.
     pub fn counters(&self) -> Counters {
         let mut total = Counters::default();
-        for pair in self.pairs.values() {
-            total.add(pair.counters());
+        for pair in &self.pairs {
+            total.add(&pair.counters);
         }
         total
     }
@@ -150,13 +189,24 @@ impl<P> Engine<P> {
         self.queued_bytes_max
     }
 
-    fn pair(&mut self, from: HostId, to: HostId) -> &mut Pair {
-        let config = &self.config;
-        self.pairs.entry((from, to)).or_insert_with(|| {
-            Pair::new(
-                config.default_pair.clone(),
-                random::stream(config.seed, from, to),
-            )
+    fn push(&mut self, deadline: Instant, sequence: u64, queued: Queued<P>) {
+        self.queued_bytes += queued.bytes.saturating_add(PACKET_OVERHEAD_BYTES);
+        self.queued_bytes_max = self.queued_bytes_max.max(self.queued_bytes);
+        let place = self.queued.insert(queued);
+        self.queue.push(Reverse(Key {
+            deadline,
+            sequence,
+            place,
+        }));
+    }
+
+    /// Where the pair is in `pairs`.
+    fn pair(&mut self, from: HostId, to: HostId) -> usize {
+        let (config, pairs) = (&self.config, &mut self.pairs);
+        *self.pair_by_hosts.entry((from, to)).or_insert_with(|| {
+            let random = random::stream(config.seed, from, to);
+            pairs.push(Pair::new(from, to, config.default_pair.clone(), random));
+            pairs.len() - 1
         })
     }
 }
@@ -229,8 +279,37 @@ pub struct Delivery<P> {
     pub deadline: Instant,
     /// Counts the packets that were queued, over all pairs.
     pub sequence: u64,
+    /// The damage that is to be done to it, if any.
+    pub corruption: Option<Corruption>,
     /// What was handed in.
     pub payload: P,
+}
+
+/// Which bit of a packet is flipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Corruption(u64);
+
+impl Corruption {
+    /// Flips one bit of `bytes`, every one as likely; nothing where there is none.
+    pub fn flip(self, bytes: &mut [u8]) {
+        let bits = bytes.len() as u64 * 8;
+        let bit = random::up_to(self.0, bits.saturating_sub(1));
+        let byte = usize::try_from(bit / 8).unwrap_or(usize::MAX);
+        if let Some(byte) = bytes.get_mut(byte) {
+            *byte ^= 1 << (bit % 8);
+        }
+    }
+}
+
+/// What a directed pair does at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairState<'a> {
+    /// What it does to packets that get through.
+    pub model: &'a PairModel,
+    /// Whether [`Engine::cut`] was called for it last.
+    pub is_cut: bool,
+    /// Whether its schedule has it down.
+    pub is_down: bool,
 }
 
 /// What a packet counts for besides its bytes wherever a bound is in bytes, so that empty packets
@@ -240,10 +319,19 @@ pub const PACKET_OVERHEAD_BYTES: usize = 128;
 /// Longer delays are taken for this one: a bound that keeps times from overflowing.
 const MAX_DELAY: Duration = Duration::from_secs(3_600);
 
-#[derive(Debug)]
+/// Where a packet is among those on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    deadline: Instant,
+    sequence: u64,
+    /// In the slab; never decides, since no two packets have the same sequence.
+    place: usize,
+}
+
+#[derive(Debug, Clone)]
 struct Queued<P> {
-    from: HostId,
-    to: HostId,
+    pair: usize,
     bytes: usize,
+    corruption: Option<Corruption>,
     payload: P,
 }

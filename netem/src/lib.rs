@@ -15,5 +15,7 @@
 mod clock;
 pub mod counters;
 pub mod engine;
+mod ip;
 pub mod model;
+pub mod normal;
 pub mod sim;

@@ -1,38 +1,80 @@
-//! One directed pair: its model, its random stream, and the packets that wait for its rate.
+//! One directed pair: its model, its luck, and the packets that wait for its rate.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use rand::Rng;
 use rand_pcg::Pcg64;
 
-use super::{DropCause, MAX_DELAY, random};
-use crate::{counters::Counters, model::PairModel};
+use super::{
+    Corruption, DropCause, HostId, MAX_DELAY,
+    chance::ChanceState,
+    jitter::{self, JitterState},
+    loss::LossState,
+    random::Luck,
+    timeline::Timeline,
+};
+use crate::{
+    counters::Counters,
+    model::{Order, PairModel, Schedule},
+};
 
 #[derive(Debug)]
 pub(super) struct Pair {
+    pub(super) from: HostId,
+    pub(super) to: HostId,
     model: PairModel,
-    up: bool,
+    cut: bool,
+    timeline: Option<Timeline>,
     random: Pcg64,
+    loss: LossState,
+    jitter: JitterState,
+    duplicate: ChanceState,
+    corrupt: ChanceState,
+    reorder: ChanceState,
+    /// Packets since one skipped ahead.
+    since_reordered: u32,
     /// When each packet that waits for the rate has left, and its size; oldest first.
     sending: VecDeque<(Instant, usize)>,
     sending_bytes: usize,
     last_deadline: Option<Instant>,
-    counters: Counters,
+    pub(super) counters: Counters,
 }
 
+/// What becomes of a packet.
+#[derive(Debug)]
 pub(super) enum Fate {
-    Arrives(Instant),
+    Arrives(Arrival),
     Dropped(DropCause),
 }
 
+/// How a packet arrives.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) deadline: Instant,
+    pub(super) corruption: Option<Corruption>,
+    /// When its copy arrives, if it has one.
+    pub(super) copy: Option<Instant>,
+}
+
 impl Pair {
-    pub(super) fn new(model: PairModel, random: Pcg64) -> Self {
+    pub(super) fn new(from: HostId, to: HostId, model: PairModel, mut random: Pcg64) -> Self {
+        let loss = LossState::new(random.next_u64());
         Self {
+            from,
+            to,
             model,
-            up: true,
+            cut: false,
+            timeline: None,
             random,
+            loss,
+            jitter: JitterState::default(),
+            duplicate: ChanceState::default(),
+            corrupt: ChanceState::default(),
+            reorder: ChanceState::default(),
+            since_reordered: 0,
             sending: VecDeque::new(),
             sending_bytes: 0,
             last_deadline: None,
@@ -40,15 +82,23 @@ impl Pair {
         }
     }
 
-    /// Decides about one packet and counts it.
-    pub(super) fn admit(&mut self, now: Instant, bytes: usize, engine_full: bool) -> Fate {
-        let fate = self.decide(now, bytes, engine_full);
+    /// Decides about one packet and counts it. `room` is how many packets of this size the engine
+    /// still takes.
+    pub(super) fn admit(&mut self, now: Instant, bytes: usize, room: usize) -> Fate {
         self.counters.received += 1;
-        match fate {
-            Fate::Arrives(_) => self.counters.queued += 1,
-            Fate::Dropped(cause) => self.counters.on_dropped(cause),
+        match self.decide(now, bytes, room) {
+            Ok(arrival) => {
+                self.counters.queued += 1;
+                if arrival.corruption.is_some() {
+                    self.counters.corrupted += 1;
+                }
+                Fate::Arrives(arrival)
+            }
+            Err(cause) => {
+                self.counters.on_dropped(cause);
+                Fate::Dropped(cause)
+            }
         }
-        fate
     }
 
     pub(super) fn on_delivered(&mut self) {
@@ -56,50 +106,135 @@ impl Pair {
         self.counters.delivered += 1;
     }
 
+    /// Sets the model, and ends the schedule.
     pub(super) fn set_model(&mut self, model: PairModel) {
+        self.timeline = None;
         self.model = model;
+        self.loss.restart();
     }
 
-    pub(super) fn set_up(&mut self, up: bool) {
-        self.up = up;
+    pub(super) fn set_schedule(&mut self, now: Instant, schedule: Schedule) {
+        self.timeline = Some(Timeline::new(schedule, now));
     }
 
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
+    pub(super) fn set_cut(&mut self, cut: bool) {
+        self.cut = cut;
     }
 
-    fn decide(&mut self, now: Instant, bytes: usize, engine_full: bool) -> Fate {
-        // Both are drawn for every packet, before anything is decided: the n-th packet of a pair
-        // has the same luck whatever the model was for those before it.
-        let lost = random::happens(&mut self.random, self.model.loss);
-        let jitter = self.model.jitter.min(MAX_DELAY);
-        let jitter_span = nanos(jitter) * 2;
-        let jitter_offset = random::up_to(&mut self.random, jitter_span);
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut
+    }
 
-        if !self.up {
-            return Fate::Dropped(DropCause::Cut);
+    /// The model as of `now`, and whether the schedule lets the pair be up.
+    pub(super) fn model(&mut self, now: Instant) -> (&PairModel, bool) {
+        let up = self.advance(now);
+        (&self.model, up)
+    }
+
+    /// Whether the schedule lets the pair be up.
+    fn advance(&mut self, now: Instant) -> bool {
+        let Some(timeline) = &mut self.timeline else {
+            return true;
+        };
+        let step = timeline.advance(now, &mut self.model);
+        if step.is_new {
+            self.loss.restart();
         }
-        if self.model.max_bytes.is_some_and(|max| bytes > max) {
-            return Fate::Dropped(DropCause::TooLarge);
+        step.up
+    }
+
+    fn decide(&mut self, now: Instant, bytes: usize, room: usize) -> Result<Arrival, DropCause> {
+        let luck = Luck::draw(&mut self.random);
+        let up = self.advance(now);
+        let model = &self.model;
+        let lost = self.loss.loses(&luck, &model.loss);
+        let offset = self.jitter.offset(luck.jitter, &model.jitter);
+        let corrupted = self.corrupt.happens(luck.corrupt, model.corrupt);
+        let copied = self.duplicate.happens(luck.duplicate, model.duplicate);
+        let skips = model
+            .reorder
+            .is_some_and(|reorder| self.reorder.happens(luck.reorder, reorder.chance));
+
+        if self.cut || !up {
+            return Err(DropCause::Cut);
+        }
+        if model.max_bytes.is_some_and(|max| bytes > max) {
+            return Err(DropCause::TooLarge);
         }
         if lost {
-            return Fate::Dropped(DropCause::Loss);
+            return Err(DropCause::Loss);
         }
-        // Before the rate: a packet that the engine refuses must not take its time.
-        if engine_full {
-            return Fate::Dropped(DropCause::EngineFull);
+        // Both before the rate: a packet that does not go must not take its time.
+        if room == 0 {
+            return Err(DropCause::EngineFull);
         }
-        let Some(sent_at) = self.send(now, bytes) else {
-            return Fate::Dropped(DropCause::QueueFull);
+        if self.is_at_limit(0) {
+            return Err(DropCause::QueueFull);
+        }
+        let sent_at = self.send(now, bytes).ok_or(DropCause::QueueFull)?;
+        let deadline = if skips && self.may_skip() {
+            self.since_reordered = 0;
+            self.counters.reordered += 1;
+            sent_at
+        } else {
+            self.since_reordered = self.since_reordered.saturating_add(1);
+            self.arrives(sent_at, offset)
         };
-        let latest = self.model.delay.min(MAX_DELAY) + jitter;
-        let early = Duration::from_nanos(jitter_span - jitter_offset);
-        let arrives_at = sent_at + latest.saturating_sub(early);
-        let deadline = self
-            .last_deadline
-            .map_or(arrives_at, |last| last.max(arrives_at));
-        self.last_deadline = Some(deadline);
-        Fate::Arrives(deadline)
+        let copy = if copied {
+            self.copy(now, bytes, room, offset)
+        } else {
+            None
+        };
+        Ok(Arrival {
+            deadline,
+            corruption: corrupted.then_some(Corruption(luck.corrupted_bit)),
+            copy,
+        })
+    }
+
+    /// Sends a copy behind its original, as a packet of its own.
+    fn copy(&mut self, now: Instant, bytes: usize, room: usize, offset: i64) -> Option<Instant> {
+        self.counters.copied += 1;
+        let cause = if room < 2 {
+            DropCause::EngineFull
+        } else if self.is_at_limit(1) {
+            DropCause::QueueFull
+        } else if let Some(sent_at) = self.send(now, bytes) {
+            self.counters.queued += 1;
+            return Some(self.arrives(sent_at, offset));
+        } else {
+            DropCause::QueueFull
+        };
+        self.counters.on_dropped(cause);
+        None
+    }
+
+    /// When a packet arrives that has left at `sent_at`.
+    fn arrives(&mut self, sent_at: Instant, offset: i64) -> Instant {
+        let delay = jitter::nanos(self.model.delay).saturating_add(offset);
+        let delay = delay.clamp(0, jitter::nanos(MAX_DELAY)).unsigned_abs();
+        let arrives_at = sent_at + Duration::from_nanos(delay);
+        let after = match self.model.jitter.order {
+            Order::Kept => self.last_deadline,
+            Order::Free => None,
+        };
+        let deadline = after.map_or(arrives_at, |last| last.max(arrives_at));
+        self.last_deadline = Some(
+            self.last_deadline
+                .map_or(deadline, |last| last.max(deadline)),
+        );
+        deadline
+    }
+
+    fn may_skip(&self) -> bool {
+        self.model
+            .reorder
+            .is_some_and(|reorder| self.since_reordered >= reorder.gap.get() - 1)
+    }
+
+    fn is_at_limit(&self, more: u64) -> bool {
+        let limit = self.model.limit_packets.map(|limit| u64::from(limit.get()));
+        limit.is_some_and(|limit| self.counters.queued + more >= limit)
     }
 
     /// When the packet's last bit leaves; `None` if the queue for the rate is full.
@@ -114,7 +249,8 @@ impl Pair {
         let Some(rate) = self.model.rate else {
             return Some(now);
         };
-        if self.sending_bytes.saturating_add(bytes) > rate.queue_bytes {
+        let waiting = self.sending_bytes.saturating_add(bytes);
+        if rate.queue_bytes.is_some_and(|max| waiting > max) {
             return None;
         }
         let free_at = self.sending.back().map_or(now, |(sent_at, _)| *sent_at);
@@ -123,8 +259,4 @@ impl Pair {
         self.sending_bytes += bytes;
         Some(sent_at)
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).expect("bounded by MAX_DELAY")
 }

@@ -1,9 +1,12 @@
-use std::num::NonZeroU64;
-
-use proptest::prelude::*;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use super::*;
-use crate::model::{Probability, Rate};
+use crate::model::{Chance, Jitter, Loss, Order, Probability, Rate, Reorder};
+
+mod bursts;
+mod delays;
+mod properties;
+mod schedules;
 
 const A: HostId = HostId(0);
 const B: HostId = HostId(1);
@@ -63,13 +66,14 @@ fn ms(millis: u64) -> Duration {
 fn rate(bits_per_second: u64, queue_bytes: usize) -> Option<Rate> {
     Some(Rate {
         bits_per_second: NonZeroU64::new(bits_per_second).unwrap(),
-        queue_bytes,
+        overhead_bytes: 0,
+        queue_bytes: Some(queue_bytes),
     })
 }
 
 fn lossy(ppm: u32) -> PairModel {
     PairModel {
-        loss: Probability::from_ppm(ppm),
+        loss: Loss::from_ppm(ppm),
         ..PairModel::default()
     }
 }
@@ -182,48 +186,6 @@ fn the_engine_refuses_what_goes_over_its_bound_and_takes_it_again_once_drained()
 }
 
 #[test]
-fn jitter_stays_within_its_span_reaches_both_ends_and_centres_on_the_delay() {
-    let model = PairModel {
-        jitter: ms(10),
-        ..PairModel::delayed(ms(50))
-    };
-    let mut t = Fixture::new(3, model);
-    let mut delays = Vec::new();
-    for _ in 0..10_000 {
-        delays.push(t.delay(1).unwrap());
-        // Further apart than the span, so that keeping order changes nothing.
-        t.now += ms(100);
-    }
-    let (least, most) = (*delays.iter().min().unwrap(), *delays.iter().max().unwrap());
-    assert!(least >= ms(40) && least < Duration::from_micros(40_020));
-    assert!(most <= ms(60) && most > Duration::from_micros(59_980));
-    // The mean of 10,000 has a standard deviation of 10 ms / sqrt(3 * 10,000) = 58 us; 5 of them.
-    let mean = delays.iter().sum::<Duration>() / 10_000;
-    assert!(
-        mean.abs_diff(ms(50)) < Duration::from_micros(290),
-        "{mean:?}"
-    );
-}
-
-#[test]
-fn jitter_above_the_delay_never_goes_back_in_time() {
-    let model = PairModel {
-        jitter: ms(10),
-        ..PairModel::delayed(ms(1))
-    };
-    let mut t = Fixture::new(3, model);
-    let mut at_once = 0;
-    for _ in 0..1_000 {
-        let delay = t.delay(1).unwrap();
-        assert!(delay <= ms(11));
-        at_once += u32::from(delay.is_zero());
-        t.now += ms(100);
-    }
-    // 9 of 20 parts are cut off at zero; 5 standard deviations are 79.
-    assert!((371..=529).contains(&at_once), "{at_once}");
-}
-
-#[test]
 fn loss_is_within_five_standard_deviations_of_its_probability() {
     for (seed, ppm) in [(1, 20_000_u32), (2, 1_000), (3, 500_000), (4, 990_000)] {
         let mut t = Fixture::new(seed, lossy(ppm));
@@ -290,7 +252,7 @@ fn a_packets_luck_does_not_depend_on_the_models_before_it() {
     };
     let plain = losses(PairModel::default(), false);
     let jittery = PairModel {
-        jitter: ms(3),
+        jitter: Jitter::uniform(ms(3)),
         max_bytes: Some(9),
         ..lossy(900_000)
     };
@@ -299,167 +261,166 @@ fn a_packets_luck_does_not_depend_on_the_models_before_it() {
 }
 
 #[test]
-fn a_seed_means_the_same_numbers_on_every_platform_and_in_every_release() {
+fn a_limit_counts_packets_that_are_delayed_and_makes_room_as_they_arrive() {
     let model = PairModel {
-        jitter: ms(10),
-        ..lossy(200_000)
+        limit_packets: NonZeroU32::new(2),
+        ..PairModel::delayed(ms(10))
     };
-    let mut t = Fixture::new(
-        42,
-        PairModel {
-            delay: ms(50),
-            ..model
-        },
+    let mut t = Fixture::new(1, model);
+    assert_eq!(t.delay(1), Some(ms(10)));
+    t.now += ms(5);
+    assert_eq!(t.delay(1), Some(ms(10)));
+    assert_eq!(t.send(A, B, 1), Verdict::Dropped(DropCause::QueueFull));
+    t.now += ms(5);
+    assert_eq!(t.drain().len(), 1);
+    assert_eq!(t.delay(1), Some(ms(10)));
+    assert_eq!(t.send(A, B, 1), Verdict::Dropped(DropCause::QueueFull));
+}
+
+#[test]
+fn a_rate_without_a_queue_of_its_own_takes_what_the_engine_holds() {
+    let model = PairModel {
+        rate: Some(Rate {
+            overhead_bytes: 100,
+            queue_bytes: None,
+            ..rate(8_000_000, 0).unwrap()
+        }),
+        ..PairModel::default()
+    };
+    let mut t = Fixture::bounded(1, model, 10 * (900 + PACKET_OVERHEAD_BYTES));
+    for nth in 1..=10 {
+        // 900 bytes and 100 of overhead take 1 ms.
+        assert_eq!(t.delay(900), Some(ms(nth)));
+    }
+    assert_eq!(t.send(A, B, 900), Verdict::Dropped(DropCause::EngineFull));
+}
+
+#[test]
+fn a_copy_follows_its_original_and_takes_its_own_part_of_the_rate_and_of_the_queue() {
+    let model = PairModel {
+        duplicate: Chance::independent(Probability::ALWAYS),
+        rate: rate(8_000_000, 3_000),
+        ..PairModel::delayed(ms(10))
+    };
+    let mut t = Fixture::new(1, model);
+    assert_eq!(t.delay(1_000), Some(ms(11)));
+    // Its copy leaves after 2 ms; the next packet fits, and its copy does not.
+    assert_eq!(t.delay(1_000), Some(ms(13)));
+    let counters = t.engine.pair_counters(A, B);
+    assert_eq!(
+        (counters.received, counters.copied, counters.queued),
+        (2, 2, 3)
     );
-    let mut delays = Vec::new();
-    for _ in 0..8 {
-        delays.push(t.delay(1).map_or(0, |delay| delay.as_nanos()));
-        t.now += ms(100);
-    }
-    // Computed apart from this code, from the published definitions of PCG and SplitMix64.
-    let expected = [0, 53_039_941, 42_139_155, 59_451_664, 0, 0, 0, 59_698_029];
-    assert_eq!(delays, expected);
-}
-
-#[derive(Debug, Clone)]
-enum Operation {
-    Send {
-        from: u32,
-        to: u32,
-        bytes: usize,
-    },
-    Advance(Duration),
-    Drain,
-    Set {
-        from: u32,
-        to: u32,
-        model: PairModel,
-    },
-    Cut {
-        from: u32,
-        to: u32,
-    },
-    Heal {
-        from: u32,
-        to: u32,
-    },
-}
-
-fn any_model() -> impl Strategy<Value = PairModel> {
-    let micros = |max: u64| (0..max).prop_map(Duration::from_micros);
-    (
-        micros(200_000),
-        micros(50_000),
-        0..=1_000_000_u32,
-        proptest::option::of((1_000..10_000_000_u64, 0..20_000_usize)),
-        proptest::option::of(0..1_500_usize),
-    )
-        .prop_map(|(delay, jitter, ppm, limited, max_bytes)| PairModel {
-            delay,
-            jitter,
-            loss: Probability::from_ppm(ppm),
-            rate: limited.and_then(|(bits, queue_bytes)| rate(bits, queue_bytes)),
-            max_bytes,
-        })
-}
-
-fn any_operation() -> impl Strategy<Value = Operation> {
-    let end = || 0..3_u32;
-    prop_oneof![
-        8 => (end(), end(), 0..1_500_usize)
-            .prop_map(|(from, to, bytes)| Operation::Send { from, to, bytes }),
-        4 => (0..50_000_u64).prop_map(|us| Operation::Advance(Duration::from_micros(us))),
-        3 => Just(Operation::Drain),
-        1 => (end(), end(), any_model())
-            .prop_map(|(from, to, model)| Operation::Set { from, to, model }),
-        1 => (end(), end()).prop_map(|(from, to)| Operation::Cut { from, to }),
-        1 => (end(), end()).prop_map(|(from, to)| Operation::Heal { from, to }),
-    ]
-}
-
-/// Runs the operations, checks what must always hold, and returns all that could be seen.
-fn run(seed: u64, operations: &[Operation]) -> Vec<Seen> {
-    const MAX_QUEUED_BYTES: usize = 20_000;
-    let mut t = Fixture::bounded(seed, PairModel::delayed(ms(20)), MAX_QUEUED_BYTES);
+    assert_eq!(counters.dropped(DropCause::QueueFull), 1);
     let start = t.now;
-    let mut seen = Vec::new();
-    let mut last_of_pair = BTreeMap::new();
-    for operation in operations {
-        match operation.clone() {
-            Operation::Send { from, to, bytes } => {
-                let verdict = t.send(HostId(from), HostId(to), bytes);
-                seen.push(match verdict {
-                    Verdict::Queued { deadline } => {
-                        assert!(deadline >= t.now);
-                        Seen::Arrives(deadline - start)
-                    }
-                    Verdict::Dropped(cause) => Seen::Dropped(cause),
-                });
-            }
-            Operation::Advance(by) => t.now += by,
-            Operation::Drain => {
-                let mut last = None;
-                for delivery in t.drain() {
-                    assert!(delivery.deadline <= t.now, "before its deadline");
-                    let key = (delivery.deadline, delivery.sequence);
-                    assert!(last.replace(key).is_none_or(|before| before < key));
-                    let pair = (delivery.from, delivery.to);
-                    let before = last_of_pair.insert(pair, delivery.payload);
-                    assert!(
-                        before.is_none_or(|before| before < delivery.payload),
-                        "reordered"
-                    );
-                    seen.push(Seen::Arrived {
-                        at: t.now - start,
-                        payload: delivery.payload,
-                    });
-                }
-                assert!(
-                    t.engine.poll_timeout().is_none_or(|at| at > t.now),
-                    "kept back"
-                );
-            }
-            Operation::Set { from, to, model } => {
-                t.engine.set_pair(HostId(from), HostId(to), model);
-            }
-            Operation::Cut { from, to } => t.engine.cut(HostId(from), HostId(to)),
-            Operation::Heal { from, to } => t.engine.heal(HostId(from), HostId(to)),
-        }
-        let total = t.engine.counters();
-        assert!(total.is_conserved(), "{total:?}");
-        assert_eq!(total.received, t.sent);
-        assert_eq!(total.queued, t.engine.queue.len() as u64);
-        let held: usize = t
-            .engine
-            .queue
-            .values()
-            .map(|q| q.bytes + PACKET_OVERHEAD_BYTES)
-            .sum();
-        assert_eq!(t.engine.queued_bytes, held);
-        assert!(t.engine.queued_bytes_max() <= MAX_QUEUED_BYTES);
-        for pair in t.engine.pairs.values() {
-            assert!(pair.counters().is_conserved());
-        }
-    }
-    seen
+    t.now += ms(13);
+    let arrived: Vec<_> = t
+        .drain()
+        .iter()
+        .map(|d| (d.deadline - start, d.payload))
+        .collect();
+    assert_eq!(arrived, [(ms(11), 1), (ms(12), 1), (ms(13), 2)]);
+    assert!(t.engine.counters().is_conserved());
 }
 
-/// What a caller sees of one packet, with times counted from the start so that runs compare.
-#[derive(Debug, PartialEq)]
-enum Seen {
-    Arrives(Duration),
-    Dropped(DropCause),
-    Arrived { at: Duration, payload: u64 },
+#[test]
+fn a_copy_that_the_engine_or_a_limit_has_no_room_for_is_dropped_and_its_original_is_not() {
+    let twice = PairModel {
+        duplicate: Chance::independent(Probability::ALWAYS),
+        ..PairModel::default()
+    };
+    let limited = PairModel {
+        limit_packets: NonZeroU32::new(1),
+        ..twice.clone()
+    };
+    let room = 1 + PACKET_OVERHEAD_BYTES;
+    for (model, max_bytes, cause) in [
+        (twice, room, DropCause::EngineFull),
+        (limited, 10 * room, DropCause::QueueFull),
+    ] {
+        let mut t = Fixture::bounded(1, model, max_bytes);
+        assert_eq!(t.delay(1), Some(Duration::ZERO));
+        let counters = t.engine.counters();
+        assert_eq!((counters.queued, counters.dropped(cause)), (1, 1));
+        assert!(counters.is_conserved());
+    }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    #[test]
-    fn order_bounds_and_conservation_hold_and_one_seed_gives_one_result(
-        seed: u64,
-        operations in proptest::collection::vec(any_operation(), 0..200),
-    ) {
-        prop_assert_eq!(run(seed, &operations), run(seed, &operations));
+#[test]
+fn packets_of_a_chance_are_copied_or_corrupted_within_five_standard_deviations() {
+    let tenth = Chance::independent(Probability::from_ppm(100_000));
+    let model = PairModel {
+        duplicate: tenth,
+        corrupt: tenth,
+        ..PairModel::default()
+    };
+    let mut t = Fixture::new(5, model);
+    let (mut arrived, mut corrupted) = (0, 0);
+    for _ in 0..10_000 {
+        t.send(A, B, 1);
+        for delivery in t.drain() {
+            arrived += 1;
+            corrupted += u64::from(delivery.corruption.is_some());
+        }
     }
+    let counters = t.engine.counters();
+    // Of 10,000: 1,000, with a deviation of 30.
+    assert!((850..=1_150).contains(&counters.copied), "{counters:?}");
+    assert!((850..=1_150).contains(&counters.corrupted), "{counters:?}");
+    assert_eq!(arrived, 10_000 + counters.copied);
+    // Independent of each other: a tenth of the copies is of corrupted packets.
+    let copies = corrupted - counters.corrupted;
+    assert!((50..=150).contains(&copies), "{copies} of {counters:?}");
+}
+
+#[test]
+fn corruption_flips_one_bit_and_any_of_them() {
+    let mut seen = [false; 24];
+    for luck in 0..1_000_u64 {
+        let mut bytes = [0_u8; 3];
+        Corruption(luck.wrapping_mul(u64::MAX / 1_000)).flip(&mut bytes);
+        let flipped: Vec<_> = (0..24)
+            .filter(|bit| bytes[bit / 8] >> (bit % 8) & 1 == 1)
+            .collect();
+        assert_eq!(flipped.len(), 1);
+        seen[flipped[0]] = true;
+    }
+    assert_eq!(seen, [true; 24]);
+    Corruption(7).flip(&mut []);
+}
+
+#[test]
+fn packets_that_skip_ahead_overtake_and_keep_their_gap() {
+    let model = |gap| PairModel {
+        reorder: Some(Reorder {
+            chance: Chance::independent(Probability::ALWAYS),
+            gap: NonZeroU32::new(gap).unwrap(),
+        }),
+        ..PairModel::delayed(ms(10))
+    };
+    let mut t = Fixture::new(1, model(3));
+    let delays: Vec<_> = (0..7).map(|_| t.delay(1).unwrap().as_millis()).collect();
+    assert_eq!(delays, [10, 10, 0, 10, 10, 0, 10]);
+    let order: Vec<_> = t.drain().iter().map(|d| d.payload).collect();
+    assert_eq!(order, [3, 6]);
+    assert_eq!(t.engine.counters().reordered, 2);
+    // Without a gap each packet may, and here all do.
+    let mut t = Fixture::new(1, model(1));
+    assert_eq!(t.delay(1), Some(Duration::ZERO));
+    assert_eq!(t.delay(1), Some(Duration::ZERO));
+}
+
+#[test]
+fn packets_that_skip_ahead_still_wait_for_the_rate() {
+    let model = PairModel {
+        reorder: Some(Reorder {
+            chance: Chance::independent(Probability::ALWAYS),
+            gap: NonZeroU32::MIN,
+        }),
+        rate: rate(8_000_000, 10_000),
+        ..PairModel::delayed(ms(10))
+    };
+    let mut t = Fixture::new(1, model);
+    assert_eq!(t.delay(1_000), Some(ms(1)));
+    assert_eq!(t.delay(1_000), Some(ms(2)));
 }

@@ -80,7 +80,7 @@ impl Removed {
 }
 
 /// A packet between two machines.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Datagram {
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
@@ -256,9 +256,10 @@ impl Network {
             }
             Some(target) => {
                 let before = self.engine.poll_timeout();
+                let ip_bytes = crate::ip::udp_packet_bytes(to.ip(), bytes);
                 let verdict = self
                     .engine
-                    .handle_packet(now, machine, *target, bytes, datagram);
+                    .handle_packet(now, machine, *target, ip_bytes, datagram);
                 match verdict {
                     Verdict::Dropped(cause) => Outcome::Dropped(cause),
                     Verdict::Queued { deadline } => {
@@ -282,7 +283,13 @@ impl Network {
             self.late_max = self.late_max.max(late);
             self.late_sum += late;
             let outcome = Outcome::Delivered { late };
-            wakers.extend(self.deliver(now, delivery.to, delivery.payload, outcome));
+            let mut datagram = delivery.payload;
+            if let Some(corruption) = delivery.corruption {
+                let mut payload = datagram.payload.to_vec();
+                corruption.flip(&mut payload);
+                datagram.payload = payload.into();
+            }
+            wakers.extend(self.deliver(now, delivery.to, datagram, outcome));
         }
         (wakers, self.engine.poll_timeout())
     }

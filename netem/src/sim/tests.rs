@@ -8,7 +8,7 @@ use tokio::{
 use super::*;
 use crate::{
     engine::{DropCause, PACKET_OVERHEAD_BYTES},
-    model::{Probability, Rate},
+    model::{Jitter, Loss, Rate},
 };
 
 mod process;
@@ -150,7 +150,7 @@ async fn without_delay_a_packet_arrives_in_the_same_instant() {
 #[tokio::test(start_paused = true)]
 async fn loopback_is_each_hosts_own_and_is_not_impaired() {
     let everything_lost = PairModel {
-        loss: Probability::from_ppm(1_000_000),
+        loss: Loss::from_ppm(1_000_000),
         ..PairModel::delayed(ms(50))
     };
     let t = Fixture::new(everything_lost);
@@ -290,11 +290,12 @@ async fn a_one_way_cut_leaves_the_other_way() {
 async fn noisy_run(seed: u64) -> SimReport {
     let t = Fixture::with(SimConfig {
         default_pair: PairModel {
-            jitter: ms(3),
-            loss: Probability::from_ppm(20_000),
+            jitter: Jitter::uniform(ms(3)),
+            loss: Loss::from_ppm(20_000),
             rate: Some(Rate {
                 bits_per_second: NonZeroU64::new(1_000_000).unwrap(),
-                queue_bytes: 3_000,
+                overhead_bytes: 0,
+                queue_bytes: Some(3_000),
             }),
             ..PairModel::delayed(ms(20))
         },

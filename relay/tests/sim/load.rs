@@ -28,7 +28,8 @@ async fn udp_flow_at_twice_what_the_link_carries_leaves_the_link_up_and_requests
         let rate = Rate {
             bits_per_second: NonZeroU64::new(LINK_BITS).unwrap(),
             // 50 ms.
-            queue_bytes: 62_500,
+            overhead_bytes: 0,
+            queue_bytes: Some(62_500),
         };
         let model = PairModel {
             rate: Some(rate),

@@ -1,7 +1,7 @@
 //! One seed, one run.
 
 use netem::{
-    model::{PairModel, Probability},
+    model::{Jitter, Loss, PairModel},
     sim::SimReport,
 };
 
@@ -38,8 +38,8 @@ async fn run(seed: u64) -> SimReport {
     for (at, from) in all.iter().enumerate() {
         for (to_at, to) in all.iter().enumerate().skip(at + 1) {
             let model = PairModel {
-                jitter: ms(3),
-                loss: Probability::from_ppm(5_000),
+                jitter: Jitter::uniform(ms(3)),
+                loss: Loss::from_ppm(5_000),
                 ..PairModel::delayed(ms(10 * (at + to_at) as u64))
             };
             fleet.model(*from, *to, model);

@@ -6,7 +6,7 @@
 )]
 
 use causeway::clock;
-use netem::model::{PairModel, Probability};
+use netem::model::{Jitter, Loss, PairModel};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_pcg::Pcg32;
 
@@ -57,7 +57,7 @@ async fn run(seed: u64) {
         .flat_map(|(at, a)| members[at + 1..].iter().map(|b| (*a, *b)))
         .collect();
     let healthy = |random: &mut Pcg32| PairModel {
-        jitter: ms(1),
+        jitter: Jitter::uniform(ms(1)),
         ..PairModel::delayed(ms(random.random_range(1..120)))
     };
     for (a, b) in &pairs {
@@ -96,7 +96,7 @@ async fn run(seed: u64) {
             6 => fleet.sim.heal_both(&a_host, &b_host),
             7 => {
                 let model = PairModel {
-                    loss: Probability::from_ppm(random.random_range(0..600_000)),
+                    loss: Loss::from_ppm(random.random_range(0..600_000)),
                     ..healthy(&mut random)
                 };
                 fleet.model(a, b, model);
