@@ -9,6 +9,7 @@
 //! - [`sim`]: the backend in one process. Hosts with UDP sockets, loopback TCP and tasks that can
 //!   be frozen and killed, on tokio's virtual time. With the feature `quinn` its sockets are
 //!   quinn's, and each host has a runtime for quinn.
+//! - [`regions`]: round trips that were measured between regions, as models of their pairs.
 //!
 //! The crate knows nothing of what runs on it.
 
@@ -18,4 +19,5 @@ pub mod engine;
 mod ip;
 pub mod model;
 pub mod normal;
+pub mod regions;
 pub mod sim;
