@@ -10,9 +10,11 @@
 //!   be frozen and killed, on tokio's virtual time. With the feature `quinn` its sockets are
 //!   quinn's, and each host has a runtime for quinn.
 //! - [`regions`]: round trips that were measured between regions, as models of their pairs.
+//! - [`cli`]: the program `netem`.
 //!
 //! The crate knows nothing of what runs on it.
 
+pub mod cli;
 mod clock;
 pub mod counters;
 pub mod engine;

@@ -1,0 +1,7 @@
+//! Runs `netem`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netem::cli::main()
+}
