@@ -11,6 +11,8 @@
 //!   quinn's, and each host has a runtime for quinn.
 //! - [`regions`]: round trips that were measured between regions, as models of their pairs.
 //! - [`cli`]: the program `netem`.
+//! - `lab` (Linux): network namespaces and TUN devices, one per region, for programs that are not
+//!   ours.
 //!
 //! The crate knows nothing of what runs on it.
 
@@ -19,6 +21,8 @@ mod clock;
 pub mod counters;
 pub mod engine;
 mod ip;
+#[cfg(target_os = "linux")]
+pub mod lab;
 pub mod model;
 pub mod normal;
 pub mod regions;
