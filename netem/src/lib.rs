@@ -24,6 +24,7 @@ mod ip;
 #[cfg(target_os = "linux")]
 pub mod lab;
 pub mod model;
+mod nearest;
 pub mod normal;
 pub mod regions;
 pub mod sim;

@@ -19,7 +19,6 @@
 mod error;
 mod listing;
 mod load;
-mod nearest;
 mod parse;
 mod square;
 mod table;
@@ -27,12 +26,15 @@ mod waiting;
 
 use std::time::Duration;
 
+use self::waiting::Waiting;
 pub use self::{
     error::{MatrixError, TableError, UnknownRegion},
     listing::{RoundTrip, SameRegion, Summary, listing},
 };
-use self::{nearest::nearest, waiting::Waiting};
-use crate::model::{Distribution, Jitter, PairModel};
+use crate::{
+    model::{Distribution, Jitter, PairModel},
+    nearest::nearest,
+};
 
 /// The round trips between some regions.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@ use std::{fs::File, io, io::Read};
 
 use super::{
     Entry, MAX_TABLE_BYTES, Matrix, MatrixError,
-    nearest::nearest,
     parse::{self, Parse},
     square::Square,
 };
+use crate::nearest::nearest;
 
 impl Matrix {
     /// The matrices that come with this program.
@@ -136,7 +136,7 @@ fn read(path: &str) -> io::Result<String> {
 }
 
 fn unknown(name: &str) -> MatrixError {
-    let mut nearest = nearest(name, Matrix::NAMES.into_iter());
+    let mut nearest = nearest(name, Matrix::NAMES);
     if nearest.is_empty() {
         nearest = Matrix::NAMES.map(str::to_owned).into();
     }

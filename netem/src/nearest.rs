@@ -1,13 +1,14 @@
 //! What may have been meant by a name that is not known.
 
 /// The names most like `given`, the nearest first; none where nothing is like it.
-pub(super) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     // Nothing that long was meant, and comparing takes the product of the lengths.
     if given.len() > MAX_GIVEN_BYTES {
         return Vec::new();
     }
     let given = given.to_lowercase();
     let mut near: Vec<(f64, &str)> = known
+        .into_iter()
         .map(|name| (strsim::jaro_winkler(&given, &name.to_lowercase()), name))
         .filter(|(likeness, _)| *likeness >= LEAST_LIKENESS)
         .collect();
@@ -42,7 +43,7 @@ mod tests {
             ("ap-south", "ap-south-1"),
             ("eu-wset-2", "eu-west-2"),
         ] {
-            let near = nearest(given, KNOWN.into_iter());
+            let near = nearest(given, KNOWN);
             assert_eq!(
                 near.first().map(String::as_str),
                 Some(meant),
@@ -53,14 +54,14 @@ mod tests {
 
     #[test]
     fn equally_near_names_come_in_their_order() {
-        let near = nearest("eu-west", KNOWN.into_iter());
+        let near = nearest("eu-west", KNOWN);
         assert_eq!(near[..2], ["eu-west-1", "eu-west-2"]);
     }
 
     #[test]
     fn names_like_nothing_and_names_without_end_find_nothing() {
-        assert!(nearest("frankfurt", KNOWN.into_iter()).is_empty());
-        assert!(nearest(&"us-east-1".repeat(1_000), KNOWN.into_iter()).is_empty());
-        assert!(nearest("", KNOWN.into_iter()).is_empty());
+        assert!(nearest("frankfurt", KNOWN).is_empty());
+        assert!(nearest(&"us-east-1".repeat(1_000), KNOWN).is_empty());
+        assert!(nearest("", KNOWN).is_empty());
     }
 }
