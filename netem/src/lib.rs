@@ -3,6 +3,7 @@
 //! Read in this order:
 //!
 //! - [`model`]: what one directed pair of hosts does to packets. Plain values.
+//! - [`words`]: a model as one line in the grammar of `tc netem`, or as a table; links by name.
 //! - [`engine`]: decides from model, seed and time whether a packet arrives and when. Sans-IO:
 //!   no clock, no sockets, no tasks, no floating point. Every backend stands on it.
 //! - [`counters`]: what became of the packets; adds up after every call.
@@ -11,8 +12,6 @@
 //!   quinn's, and each host has a runtime for quinn.
 //! - [`regions`]: round trips that were measured between regions, as models of their pairs.
 //! - [`cli`]: the program `netem`.
-//! - `lab` (Linux): network namespaces and TUN devices, one per region, for programs that are not
-//!   ours.
 //!
 //! The crate knows nothing of what runs on it.
 
@@ -28,3 +27,4 @@ mod nearest;
 pub mod normal;
 pub mod regions;
 pub mod sim;
+pub mod words;

@@ -18,6 +18,15 @@ pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>)
     near.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
+/// `, did you mean a or b?`; nothing where nothing is like what was given.
+pub(crate) fn did_you_mean(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        [one] => format!(", did you mean {one}?"),
+        [first @ .., last] => format!(", did you mean {} or {last}?", first.join(", ")),
+    }
+}
+
 const MAX_GIVEN_BYTES: usize = 200;
 /// Lets typing errors and missing parts through, and keeps out what only has letters in common.
 const LEAST_LIKENESS: f64 = 0.8;
