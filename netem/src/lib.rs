@@ -4,6 +4,7 @@
 //!
 //! - [`model`]: what one directed pair of hosts does to packets. Plain values.
 //! - [`words`]: a model as one line in the grammar of `tc netem`, or as a table; links by name.
+//! - [`topology`]: the file that describes a network: hosts, paths, and how these change.
 //! - [`engine`]: decides from model, seed and time whether a packet arrives and when. Sans-IO:
 //!   no clock, no sockets, no tasks, no floating point. Every backend stands on it.
 //! - [`counters`]: what became of the packets; adds up after every call.
@@ -27,4 +28,5 @@ mod nearest;
 pub mod normal;
 pub mod regions;
 pub mod sim;
+pub mod topology;
 pub mod words;

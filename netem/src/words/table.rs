@@ -9,7 +9,7 @@ use serde::{
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-use self::read::read;
+pub(crate) use self::read::{KEYS, NUMBER_KEYS, read};
 use super::{error::WordsError, print, units};
 use crate::model::{Chance, Correlation, Distribution, Loss, Order, PairModel};
 

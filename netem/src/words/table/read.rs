@@ -12,6 +12,30 @@ use crate::{
     },
 };
 
+/// The keys of the table.
+pub(crate) const KEYS: &[&str] = &[
+    "preset",
+    "delay",
+    "jitter",
+    "correlation",
+    "distribution",
+    "quantiles",
+    "unordered",
+    "loss",
+    "duplicate",
+    "corrupt",
+    "reorder",
+    "gap",
+    "rate",
+    "overhead",
+    "queue",
+    "limit",
+    "max-packet",
+];
+
+/// The keys whose values may be bare numbers.
+pub(crate) const NUMBER_KEYS: &[&str] = &["gap", "overhead", "queue", "limit", "max-packet"];
+
 /// Reads keys and their values; `unordered` is given if it is true.
 ///
 /// # Errors
