@@ -14,9 +14,13 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::{clock, counters::Counters, model::PairModel};
+use crate::{
+    clock,
+    counters::Counters,
+    model::{PairModel, Schedule},
+};
 
-use self::network::Network;
+use self::{event::Observer, network::Network};
 pub use self::{
     event::{Event, Outcome, Undelivered},
     host::Host,
@@ -152,6 +156,14 @@ impl Sim {
         network.engine.set_pair(from.id(), to.id(), model);
     }
 
+    /// Begins a schedule for packets from one host to another now, in place of the one before.
+    pub fn set_schedule(&self, from: &Host, to: &Host, schedule: Schedule) {
+        let now = clock::now();
+        let mut network = self.shared.network.lock();
+        let engine = &mut network.engine;
+        engine.set_schedule(now, from.id(), to.id(), schedule);
+    }
+
     /// Sets both directions between two hosts alike.
     pub fn set_pair_both(&self, a: &Host, b: &Host, model: PairModel) {
         self.set_pair(a, b, model.clone());
@@ -199,6 +211,15 @@ impl Sim {
     /// The newest events, oldest first.
     pub fn events(&self) -> Vec<Event> {
         self.shared.network.lock().recorder.kept()
+    }
+
+    /// Shows `see` every event from now on as it happens, in place of whoever was shown them before.
+    ///
+    /// It is called while the network is locked: it must not call back into the simulation, nor
+    /// wake a task of it.
+    pub fn observe(&self, see: impl FnMut(&Event) + Send + 'static) {
+        let observer = Observer(Box::new(see));
+        self.shared.network.lock().recorder.set_observer(observer);
     }
 
     /// What the simulation did so far.

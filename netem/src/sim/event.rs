@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -67,6 +68,16 @@ pub(super) struct Recorder {
     max_kept: usize,
     count: u64,
     hash: u64,
+    observer: Option<Observer>,
+}
+
+/// Sees every event as it happens.
+pub(super) struct Observer(pub(super) Box<dyn FnMut(&Event) + Send>);
+
+impl fmt::Debug for Observer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Observer")
+    }
 }
 
 impl Recorder {
@@ -76,12 +87,20 @@ impl Recorder {
             max_kept,
             count: 0,
             hash: FNV_OFFSET,
+            observer: None,
         }
+    }
+
+    pub(super) fn set_observer(&mut self, observer: Observer) {
+        self.observer = Some(observer);
     }
 
     pub(super) fn record(&mut self, event: Event) {
         self.count += 1;
         self.mix_event(&event);
+        if let Some(Observer(see)) = &mut self.observer {
+            see(&event);
+        }
         if self.max_kept == 0 {
             return;
         }

@@ -8,7 +8,7 @@ use tokio::{
 use super::*;
 use crate::{
     engine::{DropCause, PACKET_OVERHEAD_BYTES},
-    model::{Jitter, Loss, Rate},
+    model::{Change, Jitter, Loss, Rate, What},
 };
 
 mod process;
@@ -317,6 +317,52 @@ async fn one_seed_gives_one_event_log_and_another_seed_another() {
     assert!(first.pairs.is_conserved());
     assert_eq!(first, noisy_run(7).await);
     assert_ne!(first.event_hash, noisy_run(8).await.event_hash);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_sees_every_event_whatever_is_kept_and_changes_no_hash() {
+    let run = |events_kept| async move {
+        let t = Fixture::with(SimConfig {
+            default_pair: PairModel::delayed(Duration::from_micros(1_500)),
+            events_kept,
+            ..SimConfig::new(1)
+        });
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let see = seen.clone();
+        t.sim.observe(move |event| see.lock().push(*event));
+        t.a_to_b(b"1");
+        t.b_to_a(b"2");
+        sleep(ms(3)).await;
+        let seen = seen.lock().clone();
+        (seen, t.sim.events(), t.sim.report().event_hash)
+    };
+    let (seen, kept, hash) = run(16).await;
+    assert_eq!((seen.len(), &seen), (4, &kept));
+    assert_eq!(run(0).await, (seen, Vec::new(), hash));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_begins_when_it_is_set_and_for_one_direction() {
+    let t = Fixture::new(PairModel::default());
+    sleep(ms(50)).await;
+    let change = Change {
+        at: ms(10),
+        what: What::Down { lasts: ms(1) },
+    };
+    let schedule = Schedule::try_new(vec![change]).unwrap();
+    t.sim.set_schedule(&t.a, &t.b, schedule);
+    for _ in 0..20 {
+        t.a_to_b(b"1");
+        t.b_to_a(b"2");
+        sleep(ms(1)).await;
+    }
+    assert_eq!(t.sim.pair_counters(&t.a, &t.b).dropped(DropCause::Cut), 1);
+    assert_eq!(t.sim.pair_counters(&t.b, &t.a).dropped_total(), 0);
+    let kept = t.sim.events();
+    let dropped = kept
+        .iter()
+        .find(|event| event.outcome == Outcome::Dropped(DropCause::Cut));
+    assert_eq!(dropped.unwrap().at, ms(60));
 }
 
 #[tokio::test(start_paused = true)]
