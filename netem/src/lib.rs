@@ -13,6 +13,9 @@
 //!   quinn's, and each host has a runtime for quinn.
 //! - [`regions`]: round trips that were measured between regions, as models of their pairs.
 //! - [`cli`]: the program `netem`.
+//! - `lab` (Linux): network namespaces and TUN devices, one per region, for programs that are not
+//!   ours.
+//! - [`verify`]: measures whether a backend does what it was asked to.
 //!
 //! The crate knows nothing of what runs on it.
 
@@ -29,4 +32,5 @@ pub mod normal;
 pub mod regions;
 pub mod sim;
 pub mod topology;
+pub mod verify;
 pub mod words;
