@@ -1,10 +1,18 @@
 //! The command line of `netem`: one file for each command.
 
+mod control;
+mod presets;
+mod proxy;
 mod regions;
+mod stop;
+mod text;
 
-use std::{error::Error, io, io::Write, process::ExitCode};
+use std::{error::Error, io, io::Write, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
+use serde::Serialize;
+
+use crate::topology::Topology;
 
 /// Impairs the network between programs, or shows how it would.
 #[derive(Debug, Parser)]
@@ -16,6 +24,44 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Impairs UDP between programs on this machine, without privileges.
+    Proxy(proxy::Arguments),
+    /// Sets what the paths between two hosts of a running proxy do.
+    Set {
+        #[command(flatten)]
+        set: control::SetArguments,
+        #[command(flatten)]
+        emulator: control::Emulator,
+        #[command(flatten)]
+        format: control::Format,
+    },
+    /// Drops every packet between two hosts of a running proxy.
+    Cut {
+        #[command(flatten)]
+        between: control::Between,
+        #[command(flatten)]
+        emulator: control::Emulator,
+        #[command(flatten)]
+        format: control::Format,
+    },
+    /// Ends a cut.
+    Heal {
+        #[command(flatten)]
+        between: control::Between,
+        #[command(flatten)]
+        emulator: control::Emulator,
+        #[command(flatten)]
+        format: control::Format,
+    },
+    /// Shows what a running proxy did, and how late it was.
+    Show {
+        #[command(flatten)]
+        emulator: control::Emulator,
+        #[command(flatten)]
+        format: control::Format,
+    },
+    /// Lists links that have a name, such as wifi-bad.
+    Presets(presets::Arguments),
     /// Shows round trips between real regions.
     Regions(regions::Arguments),
 }
@@ -27,8 +73,8 @@ pub fn main() -> ExitCode {
         Err(answer) => return refuse(&answer),
     };
     let mut out = io::stdout().lock();
-    match run(&arguments.command, &mut out).and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(&arguments.command, &mut out).and_then(|code| Ok(out.flush().map(|()| code)?)) {
+        Ok(code) => code,
         // Whoever read the output had enough of it.
         Err(Stop::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(stop) => {
@@ -38,22 +84,62 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command, out: &mut dyn Write) -> Result<(), Stop> {
-    match command {
+fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, Stop> {
+    let done = match command {
+        Command::Proxy(arguments) => proxy::run(arguments, out),
+        Command::Set {
+            set,
+            emulator,
+            format,
+        } => control::ask(&emulator.client(), &set.command()?, format, out),
+        Command::Cut {
+            between,
+            emulator,
+            format,
+        } => control::ask(&emulator.client(), &control::cut(between), format, out),
+        Command::Heal {
+            between,
+            emulator,
+            format,
+        } => control::ask(&emulator.client(), &control::heal(between), format, out),
+        Command::Show { emulator, format } => {
+            control::ask(&emulator.client(), &control::show(), format, out)
+        }
+        Command::Presets(arguments) => presets::run(arguments, out),
         Command::Regions(arguments) => regions::run(arguments, out),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// What a file describes, its matrix applied.
+fn topology_from(file: &Path) -> Result<Topology, Stop> {
+    let mut topology = Topology::load(file).map_err(Stop::usage)?;
+    crate::regions::apply(&mut topology).map_err(Stop::usage)?;
+    Ok(topology)
+}
+
+fn write_json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Stop> {
+    let text = serde_json::to_string_pretty(value).expect("names and numbers have a JSON form");
+    Ok(writeln!(out, "{text}")?)
 }
 
 /// Why a command came to its end without its result.
 #[derive(Debug, thiserror::Error)]
 enum Stop {
-    #[error("the output could not be written: {0}")]
+    #[error("{}", chain(&**_0))]
+    Failed(Box<dyn Error>),
+    #[error("input or output failed: {0}")]
     Output(#[from] io::Error),
-    #[error("{0}")]
+    #[error("{}", chain(&**_0))]
     Usage(Box<dyn Error>),
 }
 
 impl Stop {
+    /// What was asked for is sound, and could not be done.
+    fn failed(error: impl Error + 'static) -> Self {
+        Self::Failed(Box::new(error))
+    }
+
     /// What was given on the command line or in a file cannot be used.
     fn usage(error: impl Error + 'static) -> Self {
         Self::Usage(Box::new(error))
@@ -61,7 +147,7 @@ impl Stop {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Output(_) => FAILED,
+            Self::Failed(_) | Self::Output(_) => FAILED,
             Self::Usage(_) => USAGE,
         }
     }
@@ -89,6 +175,22 @@ fn one_line(answer: &str) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
+/// An error and what caused it, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let what = error.to_string();
+        // Some say themselves what caused them.
+        if !text.ends_with(&what) {
+            text.push_str(": ");
+            text.push_str(&what);
+        }
+        cause = error.source();
+    }
+    text
+}
+
 fn complain(what: &str) {
     // Nothing can be said where not even this can be written.
     writeln!(io::stderr(), "netem: {what}").ok();
@@ -100,4 +202,5 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 it worked, 1 it failed, 2 the command line or a file cannot be used.";
+Exit codes: 0 it worked, 1 it failed, 2 the command line or a file cannot be used,\n\
+3 verify came to no verdict, because this machine was too late.";

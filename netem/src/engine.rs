@@ -264,6 +264,17 @@ impl DropCause {
         Self::QueueFull,
         Self::TooLarge,
     ];
+
+    /// As reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::EngineFull => "engine_full",
+            Self::Loss => "loss",
+            Self::QueueFull => "queue_full",
+            Self::TooLarge => "too_large",
+        }
+    }
 }
 
 /// A packet that has arrived.

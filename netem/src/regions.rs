@@ -16,6 +16,7 @@
 //!   packet of each pair takes at least 1.1 times as long as that light.
 //! - Within a region the table's diagonal counts, and [`SAME_REGION`] where that is empty.
 
+mod apply;
 mod error;
 mod listing;
 mod load;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use self::waiting::Waiting;
 pub use self::{
+    apply::{ApplyError, apply},
     error::{MatrixError, TableError, UnknownRegion},
     listing::{RoundTrip, SameRegion, Summary, listing},
 };

@@ -4,7 +4,6 @@ use std::{
     fmt,
     net::IpAddr,
     sync::{Arc, OnceLock, Weak},
-    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -17,6 +16,7 @@ use tokio::{
 use crate::{
     clock,
     counters::Counters,
+    lateness::Lateness,
     model::{PairModel, Schedule},
 };
 
@@ -93,10 +93,9 @@ pub struct SimReport {
     pub pairs: Counters,
     /// The most that was ever on its way at once.
     pub queued_bytes_max: usize,
-    /// The most that a packet arrived after its deadline: below a millisecond on virtual time.
-    pub late_max: Duration,
-    /// The sum of that over all packets that arrived.
-    pub late_sum: Duration,
+    /// When packets arrived, less their deadlines: below a millisecond on virtual time, whose host
+    /// has no lateness of its own.
+    pub lateness: Lateness,
     /// Packets that reached a socket without leaving their host.
     pub loopback: u64,
     undelivered: [u64; Undelivered::ALL.len()],

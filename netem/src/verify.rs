@@ -30,8 +30,8 @@ use std::{
 use self::plan::Stage;
 pub use self::{
     ground::{
-        Arrival, Backend, BackendReport, Departure, FIRST_DEPARTURE, Ground, GroundError, Lateness,
-        PairPlan, PairRun, Plan, Run, Time, Traffic, UnknownBackend,
+        Arrival, Backend, BackendReport, Departure, FIRST_DEPARTURE, Ground, GroundError, PairPlan,
+        PairRun, Plan, Run, Time, Traffic, UnknownBackend,
     },
     report::{Findings, Row, Verdict},
     sim::SimGround,

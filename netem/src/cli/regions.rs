@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde::Serialize;
 
-use super::Stop;
+use super::{Stop, write_json};
 use crate::regions::{Matrix, MatrixError, RoundTrip, Summary, listing};
 
 #[derive(Debug, Args)]
@@ -62,9 +62,4 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Stop
 struct Pairs<'a> {
     matrix: &'a str,
     pairs: Vec<RoundTrip>,
-}
-
-fn write_json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Stop> {
-    let text = serde_json::to_string_pretty(value).expect("names and numbers have a JSON form");
-    Ok(writeln!(out, "{text}")?)
 }

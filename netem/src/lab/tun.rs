@@ -43,21 +43,21 @@ impl Default for TunConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
     /// It exists, but could not be configured.
-    #[error("cannot configure the TUN device {NAME}")]
+    #[error("cannot configure the TUN device {DEVICE}")]
     Configure {
         /// Why.
         #[source]
         source: io::Error,
     },
     /// The namespace could not be entered.
-    #[error("cannot make the TUN device {NAME}")]
+    #[error("cannot make the TUN device {DEVICE}")]
     Enter {
         /// Why.
         #[source]
         source: EnterError,
     },
     /// The kernel made no device.
-    #[error("cannot make the TUN device {NAME}")]
+    #[error("cannot make the TUN device {DEVICE}")]
     Make {
         /// Why.
         #[source]
@@ -111,7 +111,7 @@ impl Tun {
     fn make_here(addresses: Addresses, config: TunConfig) -> Result<Self, TunError> {
         let make = || {
             let device = DeviceBuilder::new()
-                .name(NAME)
+                .name(DEVICE)
                 .layer(Layer::L3)
                 .packet_information(false)
                 .offload(false)
@@ -146,7 +146,7 @@ impl std::fmt::Debug for Tun {
 }
 
 /// The same in every namespace, so that it can be named in rules and captures.
-const NAME: &str = "netem0";
+pub(super) const DEVICE: &str = "netem0";
 
 /// The kernel turns IPv6 off below it (RFC 8200 section 5).
 pub const MIN_MTU: u16 = 1_280;

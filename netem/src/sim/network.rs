@@ -8,7 +8,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     task::Waker,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -19,7 +19,10 @@ use super::{
     ports::Ports,
     tcp::Dialer,
 };
-use crate::engine::{Engine, EngineConfig, HostId, PACKET_OVERHEAD_BYTES, Verdict};
+use crate::{
+    engine::{Engine, EngineConfig, HostId, PACKET_OVERHEAD_BYTES, Verdict},
+    lateness::LatenessHistogram,
+};
 
 #[derive(Debug)]
 pub(super) struct Network {
@@ -31,8 +34,7 @@ pub(super) struct Network {
     socket_buffer_bytes: usize,
     next_id: u64,
     start: Instant,
-    late_max: Duration,
-    late_sum: Duration,
+    lateness: LatenessHistogram,
     loopback: u64,
     undelivered: [u64; Undelivered::ALL.len()],
 }
@@ -123,8 +125,7 @@ impl Network {
             socket_buffer_bytes: config.socket_buffer_bytes,
             next_id: 0,
             start,
-            late_max: Duration::ZERO,
-            late_sum: Duration::ZERO,
+            lateness: LatenessHistogram::new(),
             loopback: 0,
             undelivered: [0; Undelivered::ALL.len()],
         }
@@ -280,8 +281,7 @@ impl Network {
         let mut wakers = Vec::new();
         while let Some(delivery) = self.engine.poll_delivery(now) {
             let late = now - delivery.deadline;
-            self.late_max = self.late_max.max(late);
-            self.late_sum += late;
+            self.lateness.record(late);
             let outcome = Outcome::Delivered { late };
             let mut datagram = delivery.payload;
             if let Some(corruption) = delivery.corruption {
@@ -368,8 +368,7 @@ impl Network {
         SimReport {
             pairs: self.engine.counters(),
             queued_bytes_max: self.engine.queued_bytes_max(),
-            late_max: self.late_max,
-            late_sum: self.late_sum,
+            lateness: self.lateness.summary(),
             loopback: self.loopback,
             undelivered: self.undelivered,
             events: self.recorder.count(),

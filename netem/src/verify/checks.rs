@@ -75,6 +75,14 @@ impl Check {
         }
     }
 
+    /// The same, where a failure means nothing unless all was on time.
+    pub(super) fn on_timers(self) -> Self {
+        Self {
+            leans_on: LeansOn::Timers,
+            ..self
+        }
+    }
+
     pub(super) fn judge(&self, run: &PairRun) -> Measured {
         (self.judge)(run)
     }

@@ -5,8 +5,9 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    counters::Counters,
+    lateness::Lateness,
     model::{PairModel, Schedule},
+    report::Packets,
 };
 
 /// A backend under test: runs a plan on a fresh emulator and says what happened.
@@ -211,8 +212,11 @@ pub struct PairRun {
     pub sent: Vec<Duration>,
     /// In the order in which the socket gave them.
     pub arrivals: Vec<Arrival>,
+    /// Packets that came with a flipped bit and that the system kept from the socket, because its
+    /// checksums caught it.
+    pub caught: u64,
     /// The backend's own, after all has arrived.
-    pub counters: Counters,
+    pub packets: Packets,
 }
 
 /// A packet that arrived.
@@ -239,6 +243,9 @@ pub struct BackendReport {
     pub idle_lateness: Option<Lateness>,
     /// The queue's high-water mark: the most that was ever on its way at once.
     pub queued_bytes_max: u64,
+    /// How much of the host's processors others than this process used meanwhile; `None` where
+    /// time is virtual.
+    pub used_by_others: Option<f64>,
     /// Packets that were lost to the emulator's own bounds and to full sockets, rather than to
     /// what was asked for.
     pub own_drops: u64,
@@ -246,9 +253,12 @@ pub struct BackendReport {
 
 impl fmt::Display for BackendReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "late by {}", self.lateness)?;
+        write!(f, "late by {}", brief(&self.lateness))?;
         if let Some(idle) = self.idle_lateness {
-            write!(f, " (idle timers by {idle})")?;
+            write!(f, " (idle timers by {})", brief(&idle))?;
+        }
+        if let Some(share) = self.used_by_others {
+            write!(f, ", {:.0} % of the host used by others", share * 100.0)?;
         }
         let (queued_bytes, own_drops) = (self.queued_bytes_max, self.own_drops);
         write!(
@@ -258,37 +268,9 @@ impl fmt::Display for BackendReport {
     }
 }
 
-/// How late something was.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Lateness {
-    /// Half of all were at most this late.
-    pub p50: Duration,
-    /// All but one in a hundred.
-    pub p99: Duration,
-    /// All.
-    pub max: Duration,
-}
-
 /// As p50/p99/max in microseconds.
-impl fmt::Display for Lateness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [p50, p99, max] = [self.p50, self.p99, self.max].map(|late| late.as_micros());
-        write!(f, "{p50}/{p99}/{max} us")
-    }
-}
-
-impl Lateness {
-    /// From one entry each.
-    pub fn from_samples(mut samples: Vec<Duration>) -> Self {
-        if samples.is_empty() {
-            return Self::default();
-        }
-        samples.sort_unstable();
-        let at = |percent: usize| samples[(samples.len() - 1) * percent / 100];
-        Self {
-            p50: at(50),
-            p99: at(99),
-            max: at(100),
-        }
-    }
+fn brief(lateness: &Lateness) -> String {
+    let Lateness { p50, p99, max, .. } = lateness;
+    let [p50, p99, max] = [p50, p99, max].map(Duration::as_micros);
+    format!("{p50}/{p99}/{max} us")
 }

@@ -11,14 +11,15 @@ use tokio::{runtime, sync::oneshot};
 
 use super::{
     ground::{
-        Arrival, Backend, BackendReport, Ground, GroundError, Lateness, PairPlan, PairRun, Plan,
-        Run, Time,
+        Arrival, Backend, BackendReport, Ground, GroundError, PairPlan, PairRun, Plan, Run, Time,
     },
     payload,
 };
 use crate::{
     clock,
     engine::DropCause,
+    lateness::LatenessHistogram,
+    report::Packets,
     sim::{Event, Host, Outcome, Sim, SimConfig, UdpSocket, Undelivered},
 };
 
@@ -81,15 +82,17 @@ async fn run(plan: &Plan) -> Result<Run, GroundError> {
             began: Duration::ZERO,
             sent: finished(sent).await?,
             arrivals: finished(arrivals).await?,
-            counters: sim.pair_counters(from, to),
+            // Sockets of the simulation get what was corrupted.
+            caught: 0,
+            packets: Packets::from(&sim.pair_counters(from, to)),
         });
     }
-    let mut lateness = Vec::new();
+    let mut lateness = LatenessHistogram::new();
     for (pair, deadlines) in pairs.iter_mut().zip(deadlines.lock().iter()) {
         // A socket gives its packets in the order in which they reached it.
         for (arrival, due) in pair.arrivals.iter_mut().zip(deadlines) {
             arrival.due = Some(*due);
-            lateness.push(arrival.at.saturating_sub(*due));
+            lateness.record(arrival.at.saturating_sub(*due));
         }
     }
     let report = sim.report();
@@ -98,8 +101,9 @@ async fn run(plan: &Plan) -> Result<Run, GroundError> {
     Ok(Run {
         pairs,
         report: BackendReport {
-            lateness: Lateness::from_samples(lateness),
+            lateness: lateness.summary(),
             idle_lateness: None,
+            used_by_others: None,
             queued_bytes_max: report.queued_bytes_max as u64,
             own_drops,
         },

@@ -11,6 +11,7 @@ use crate::{
     clock,
     engine::{Engine, EngineConfig, HostId},
     model::{Loss, PairModel, Schedule},
+    report::Packets,
 };
 
 mod books;
@@ -42,7 +43,7 @@ fn emulate(case: &Case, seed: u64) -> PairRun {
         start + Duration::from_secs(3_600),
         &mut run,
     );
-    run.counters = engine.pair_counters(A, B);
+    run.packets = Packets::from(&engine.pair_counters(A, B));
     run
 }
 

@@ -39,7 +39,7 @@ pub(in crate::verify) fn copies_follow() -> Check {
     })
 }
 
-/// How many packets are not as they were sent.
+/// How many packets are not as they were sent, those among them that checksums caught.
 pub(in crate::verify) fn corrupted(probability: f64) -> Check {
     Check::random(
         "corrupted",
@@ -50,21 +50,24 @@ pub(in crate::verify) fn corrupted(probability: f64) -> Check {
                 .arrivals
                 .iter()
                 .filter(|arrival| arrival.flipped_bits > 0);
-            let (corrupted, arrived) = (count(corrupted.count()), count(run.arrivals.len()));
-            if arrived == 0 {
+            let corrupted = count(corrupted.count()) + run.caught;
+            let came = count(run.arrivals.len()) + run.caught;
+            if came == 0 {
                 return None;
             }
-            let p_value = statistics::binomial(corrupted, arrived, probability);
-            Some((percent(corrupted, arrived), p_value))
+            let p_value = statistics::binomial(corrupted, came, probability);
+            Some((percent(corrupted, came), p_value))
         },
     )
 }
 
-/// A corrupted packet differs in one bit.
+/// A corrupted packet differs in one bit; what checksums caught cannot be looked at.
 pub(in crate::verify) fn one_bit() -> Check {
     Check::certain("flipped bits", "1 of each corrupted", Packets, |run| {
         let flipped = run.arrivals.iter().map(|arrival| arrival.flipped_bits);
-        let most = flipped.max().unwrap_or(0);
-        Measured::new(format!("at most {most}"), most == 1)
+        match (flipped.max().unwrap_or(0), run.caught) {
+            (0, caught @ 1..) => Measured::new(format!("{caught} caught by checksums"), true),
+            (most, _) => Measured::new(format!("at most {most}"), most == 1),
+        }
     })
 }

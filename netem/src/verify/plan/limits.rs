@@ -55,7 +55,9 @@ fn queue(time: Time) -> Case {
                 place if place < FITTING + leaves_meanwhile => None,
                 _ => Some(true),
             }
-        }),
+        })
+        // A sender that stops amid a burst lets the queue run empty.
+        .on_timers(),
     ];
     let traffic = bursts(100, 2 * FITTING, ms(50), PACKET_BYTES);
     Case::new(
@@ -74,7 +76,8 @@ fn packet_limit() -> Case {
     };
     let check = loss::exactly("lost", "all but 10 of each 15", |sequence| {
         Some(sequence % 15 >= 10)
-    });
+    })
+    .on_timers();
     let traffic = bursts(100, 15, ms(50), PACKET_BYTES);
     Case::new("limit 10 packets", model, traffic, vec![check])
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use super::emulate;
-use crate::verify::{
-    ground::{Backend, BackendReport, GroundError, Lateness, Run, Time},
-    judge::{judge, no_run},
-    plan::{Stage, stages},
-    report::{Findings, Verdict},
+use crate::{
+    lateness::Lateness,
+    verify::{
+        ground::{Backend, BackendReport, GroundError, Run, Time},
+        judge::{judge, no_run},
+        plan::{Stage, stages},
+        report::{Findings, Verdict},
+    },
 };
 
 fn us(micros: u64) -> Duration {
@@ -22,17 +25,20 @@ fn load() -> (Stage, Run) {
         p50: us(99),
         p99: us(999),
         max: us(5_000),
+        ..Lateness::default()
     };
     let idle = Lateness {
         p50: us(50),
         p99: us(499),
         max: us(5_000),
+        ..Lateness::default()
     };
     let run = Run {
         pairs: stage.cases.iter().map(|case| emulate(case, 1)).collect(),
         report: BackendReport {
             lateness: on_time,
             idle_lateness: Some(idle),
+            used_by_others: Some(0.09),
             queued_bytes_max: 1,
             own_drops: 0,
         },
@@ -68,17 +74,27 @@ fn a_packet_that_nobody_accounts_for_fails() {
         Verdict::Fail
     );
     assert_eq!(
-        verdict(test, |run| run.pairs[7].counters.received -= 1),
+        verdict(test, |run| run.pairs[7].packets.received -= 1),
         Verdict::Fail
     );
     assert_eq!(
-        verdict(test, |run| run.pairs[7].counters.queued += 1),
+        verdict(test, |run| run.pairs[7].packets.queued += 1),
+        Verdict::Fail
+    );
+    assert_eq!(
+        verdict(test, |run| run.pairs[7].packets.conserved = false),
         Verdict::Fail
     );
     assert_eq!(
         verdict(test, |run| run.pairs[7].sent.truncate(9)),
         Verdict::Fail
     );
+    assert_eq!(verdict(test, |run| run.pairs[7].caught = 1), Verdict::Fail);
+    let caught = |run: &mut Run| {
+        run.pairs[7].arrivals.pop();
+        run.pairs[7].caught = 1;
+    };
+    assert_eq!(verdict(test, caught), Verdict::Pass);
     assert_eq!(verdict(test, |run| drop(run.pairs.pop())), Verdict::Fail);
     // The emulator says itself that it was too small for the run.
     assert_eq!(
@@ -104,6 +120,12 @@ fn lateness_fails_at_its_bound_unless_the_host_uses_half_of_it_up() {
         verdict("lateness p99", late_host(500)),
         Verdict::Inconclusive
     );
+    // Others use too much of the host.
+    let busy = |run: &mut Run| {
+        late(run);
+        run.report.used_by_others = Some(0.1);
+    };
+    assert_eq!(verdict("lateness p99", busy), Verdict::Inconclusive);
     // Nobody knows how late the host is.
     let unknown = |run: &mut Run| {
         late(run);
