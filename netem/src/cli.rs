@@ -1,6 +1,8 @@
 //! The command line of `netem`: one file for each command.
 
 mod control;
+#[cfg(target_os = "linux")]
+mod lab;
 mod presets;
 mod proxy;
 mod regions;
@@ -60,6 +62,10 @@ enum Command {
         #[command(flatten)]
         format: control::Format,
     },
+    /// Gives each region a network of its own, for any program. Needs root.
+    #[cfg(target_os = "linux")]
+    #[command(subcommand)]
+    Lab(lab::Lab),
     /// Lists links that have a name, such as wifi-bad.
     Presets(presets::Arguments),
     /// Shows round trips between real regions.
@@ -105,6 +111,8 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         Command::Show { emulator, format } => {
             control::ask(&emulator.client(), &control::show(), format, out)
         }
+        #[cfg(target_os = "linux")]
+        Command::Lab(command) => lab::run(command, out),
         Command::Presets(arguments) => presets::run(arguments, out),
         Command::Regions(arguments) => regions::run(arguments, out),
     };

@@ -1,8 +1,10 @@
-//! Linux plumbing of the `lab` backend: one network namespace per region, a TUN device in each.
+//! The `lab` backend: one network namespace for each region, joined by a forwarder over TUN
+//! devices, so that any program is impaired as it is. Linux, and root.
 //!
 //! Read in this order:
 //!
 //! - [`LabName`], [`RegionName`], [`Addresses`]: what a lab and its regions are called.
+//! - [`Lab`]: builds a lab and runs it.
 //! - [`Claim`]: the right to build a lab and to clear it away. All that a lab leaves on the
 //!   machine hangs off one directory, so that whatever a killed lab left can be told from what
 //!   belongs to others. [`State`] is what everybody else may read of it.
@@ -10,11 +12,13 @@
 //! - [`Tun`]: where every packet that leaves a region comes out, and the way in.
 //! - [`check_privileges`]: whether this process may do any of it.
 //!
-//! Nothing here forwards or impairs packets, and nothing touches the namespace it is called in.
+//! Nothing here touches the namespace that it is called in.
 
 mod address;
+mod build;
 mod claim;
 mod exec;
+mod forwarder;
 mod name;
 mod namespace;
 mod netlink;
@@ -25,6 +29,7 @@ mod tun;
 
 pub use self::{
     address::{Addresses, MAX_REGIONS, TooManyRegions, addresses, payload_offset},
+    build::{Lab, LabError, Region, control_socket},
     claim::{Claim, ClaimError, CleanUpError},
     exec::{ExecError, exec},
     name::{LabName, MAX_NAME_BYTES, NameError, RegionName},

@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub use self::wait::idle_timer;
-pub(crate) use self::wait::{be_precise, wait};
+pub(crate) use self::wait::{be_precise, pause, wait};
 
 mod wait;
 

@@ -32,6 +32,12 @@ pub(crate) fn wait(waits: &mut [PollFd<'_>], until: Option<Instant>) -> io::Resu
     }
 }
 
+/// Does nothing for a while; a signal cuts it short.
+pub(crate) fn pause(length: Duration) {
+    // Without anything to wait on, there is nothing that could go wrong.
+    let _ = wait(&mut [], Some(clock::now() + length));
+}
+
 /// How late this machine's timers are while nothing else is to do: [`IDLE_WAITS`] of a millisecond.
 ///
 /// # Errors
