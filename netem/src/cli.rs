@@ -8,6 +8,7 @@ mod proxy;
 mod regions;
 mod stop;
 mod text;
+mod verify;
 
 use std::{error::Error, io, io::Write, path::Path, process::ExitCode};
 
@@ -70,6 +71,8 @@ enum Command {
     Presets(presets::Arguments),
     /// Shows round trips between real regions.
     Regions(regions::Arguments),
+    /// Measures whether the backends do what they are asked to, on this machine.
+    Verify(verify::Arguments),
 }
 
 /// Does what the process was asked to on its command line, and returns its exit code.
@@ -115,6 +118,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         Command::Lab(command) => lab::run(command, out),
         Command::Presets(arguments) => presets::run(arguments, out),
         Command::Regions(arguments) => regions::run(arguments, out),
+        Command::Verify(arguments) => return verify::run(arguments, out),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

@@ -87,6 +87,18 @@ impl Topology {
         })
     }
 
+    /// A network that this program thought up, and not its user.
+    pub(crate) fn made(seed: u64, hosts: Vec<HostSpec>, mut paths: Vec<PathSpec>) -> Self {
+        paths.sort_by_key(PathSpec::ends);
+        Self {
+            seed,
+            matrix: None,
+            default: None,
+            hosts,
+            paths,
+        }
+    }
+
     /// Where everything random begins.
     pub fn seed(&self) -> u64 {
         self.seed
@@ -177,6 +189,20 @@ impl FromStr for Topology {
 }
 
 impl HostSpec {
+    /// A host for [`Topology::made`].
+    pub(crate) fn made(
+        name: String,
+        address: Option<SocketAddr>,
+        front: Option<SocketAddr>,
+    ) -> Self {
+        Self {
+            name,
+            region: None,
+            address,
+            front,
+        }
+    }
+
     /// Its name: letters, digits, `-`, `_` and `.`, at most 63, the first a letter or a digit.
     pub fn name(&self) -> &str {
         &self.name
@@ -200,6 +226,16 @@ impl HostSpec {
 }
 
 impl PathSpec {
+    /// A path for [`Topology::made`].
+    pub(crate) fn made(from: usize, to: usize, model: PairModel, schedule: Schedule) -> Self {
+        Self {
+            from,
+            to,
+            model: Some(model),
+            schedule: Some(schedule),
+        }
+    }
+
     /// The sender, by its place in [`Topology::hosts`].
     pub fn from(&self) -> usize {
         self.from

@@ -27,28 +27,37 @@ use std::{
     path::Path,
 };
 
+#[cfg(target_os = "linux")]
+pub use self::lab::LabGround;
 use self::plan::Stage;
 pub use self::{
     ground::{
         Arrival, Backend, BackendReport, Departure, FIRST_DEPARTURE, Ground, GroundError, PairPlan,
         PairRun, Plan, Run, Time, Traffic, UnknownBackend,
     },
+    proxy::ProxyGround,
     report::{Findings, Row, Verdict},
     sim::SimGround,
     statistics::ALPHA,
 };
 use crate::clock;
 
+mod busyness;
 mod checks;
+mod emulated;
 mod ground;
 mod judge;
+#[cfg(target_os = "linux")]
+mod lab;
 pub mod payload;
 mod plan;
+mod proxy;
 mod report;
 mod sim;
 mod statistics;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 /// What is verified, and where that is written besides.
 #[derive(Debug, Clone, Copy)]
