@@ -7,6 +7,8 @@
 //! - [`topology`]: the file that describes a network: hosts, paths, and how these change.
 //! - [`engine`]: decides from model, seed and time whether a packet arrives and when. Sans-IO:
 //!   no clock, no sockets, no tasks. Every backend stands on it.
+//!   no clock, no sockets, no tasks, no floating point. Every backend stands on it.
+//! - [`tc`]: the backend that is the kernel's own netem, as a script.
 //! - [`counters`]: what became of the packets; adds up after every call.
 //! - [`sim`]: the backend in one process. Hosts with UDP sockets, loopback TCP and tasks that can
 //!   be frozen and killed, on tokio's virtual time. With the feature `quinn` its sockets are
@@ -41,6 +43,7 @@ pub mod realtime;
 pub mod regions;
 pub mod report;
 pub mod sim;
+pub mod tc;
 pub mod topology;
 pub mod verify;
 pub mod words;

@@ -6,6 +6,8 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "tc/alone.rs"]
+mod alone;
 #[path = "words/models.rs"]
 mod models;
 #[path = "words/plain.rs"]
@@ -17,7 +19,7 @@ use netem::{
     model::{Distribution, Loss, Order, PairModel, Rate},
     words::{ModelTable, TcReason, to_tc},
 };
-use proptest::prelude::*;
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
 fn parse(words: &str) -> PairModel {
     words
@@ -75,7 +77,6 @@ proptest! {
 #[test]
 fn many_plain_models_have_words_for_tc() {
     // Otherwise the property above says nothing.
-    use proptest::{strategy::ValueTree, test_runner::TestRunner};
     let mut runner = TestRunner::deterministic();
     let sayable = (0..1_000).filter(|_| {
         let model = plain::plain_model()
@@ -493,4 +494,43 @@ fn tables_take_words_behind_their_keys_and_report_every_fault() {
         let error = read(text).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
+}
+
+#[test]
+#[ignore = "needs root and iproute2"]
+fn tc_takes_every_word_that_is_written_for_it() {
+    let mut runner = TestRunner::deterministic();
+    let mut all: Vec<String> = Vec::new();
+    while all.len() < 200 {
+        let model = plain::plain_model().new_tree(&mut runner).unwrap();
+        all.extend(to_tc(&model.current()).ok());
+    }
+    // The limits of what is written.
+    for words in [
+        "delay 274877906us",
+        "delay 9s 2147483us unordered",
+        "rate 9007199254740992bit limit 1",
+        "rate 8bit -20 queue none",
+        "limit 4294967294",
+        "delay 1us 1us unordered distribution normal",
+        "loss 0.0000001%",
+    ] {
+        all.push(to_tc(&parse(words)).unwrap());
+    }
+    let add = |words: &String| {
+        let quoted = format!("{words}\n");
+        format!("printf '%s' '{quoted}'\ntc qdisc replace dev lo root netem {words} || true\n")
+    };
+    let (done, said) = alone::run(&all.iter().map(add).collect::<String>());
+    assert!(done, "{said}");
+    let said: Vec<&str> = said.lines().collect();
+    let kernels = "Error: Specified qdisc kind is unknown.";
+    let kernels_answers = said.iter().filter(|line| **line == kernels).count();
+    // With netem in the kernel there is nothing to say.
+    assert!([0, all.len()].contains(&kernels_answers), "{said:#?}");
+    let tcs_own: Vec<_> = said
+        .iter()
+        .filter(|line| **line != kernels && !all.iter().any(|words| words == **line))
+        .collect();
+    assert!(tcs_own.is_empty(), "{tcs_own:#?}");
 }
