@@ -7,6 +7,7 @@ mod presets;
 mod proxy;
 mod regions;
 mod stop;
+mod tc;
 mod text;
 mod verify;
 
@@ -71,6 +72,8 @@ enum Command {
     Presets(presets::Arguments),
     /// Shows round trips between real regions.
     Regions(regions::Arguments),
+    /// Prints a network as a shell script that makes it with the kernel's own netem.
+    Tc(tc::Arguments),
     /// Measures whether the backends do what they are asked to, on this machine.
     Verify(verify::Arguments),
 }
@@ -118,6 +121,7 @@ fn run(command: &Command, out: &mut dyn Write) -> Result<ExitCode, Stop> {
         Command::Lab(command) => lab::run(command, out),
         Command::Presets(arguments) => presets::run(arguments, out),
         Command::Regions(arguments) => regions::run(arguments, out),
+        Command::Tc(arguments) => tc::run(arguments, out),
         Command::Verify(arguments) => return verify::run(arguments, out),
     };
     done.map(|()| ExitCode::SUCCESS)

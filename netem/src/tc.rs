@@ -9,13 +9,26 @@
 //! TCP segments that are longer than a packet, so that netem sees packets. It does see what a
 //! program hands over with UDP segmentation offload as one.
 
-use std::fmt::{self, Write};
+use std::{
+    fmt::{self, Write},
+    time::Duration,
+};
 
 use crate::{
-    model::PairModel,
+    model::{Jitter, PairModel},
     topology::Topology,
     words::{NotInTc, to_tc},
 };
+
+/// Takes from a network what tc cannot say of one that a matrix made: jitter goes, and delays are
+/// those of the nearest microsecond.
+pub fn approximate(topology: &mut Topology) {
+    topology.change_models(|model| {
+        model.jitter = Jitter::default();
+        let micros = (model.delay.as_nanos() + 500) / 1_000;
+        model.delay = Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX));
+    });
+}
 
 /// The script for a network: `sh FILE up`, `sh FILE show`, `sh FILE down`.
 ///

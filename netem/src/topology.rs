@@ -173,6 +173,12 @@ impl Topology {
         Ok(())
     }
 
+    /// Changes what paths do at the beginning, the default included.
+    pub(crate) fn change_models(&mut self, change: impl FnMut(&mut PairModel)) {
+        let models = self.paths.iter_mut().filter_map(|path| path.model.as_mut());
+        models.chain(&mut self.default).for_each(change);
+    }
+
     /// More than fit one machine, and few enough that all pairs of them do.
     pub const MAX_HOSTS: usize = 1_000;
 }

@@ -8,7 +8,7 @@
 #[path = "tc/alone.rs"]
 mod alone;
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use netem::{
     tc::{NoScript, script},
@@ -150,4 +150,27 @@ fn the_script_makes_a_network_refuses_to_make_it_twice_and_leaves_nothing() {
     );
     // The default, both ways; nothing between a and c; and the one that failed.
     assert_eq!(impaired.len(), 5, "{log}");
+}
+
+#[test]
+fn network_of_a_matrix_is_refused_by_path_and_printed_if_it_may_be_approximated() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("aws.toml");
+    let hosts = "[[host]]\nname = \"eu-west-1\"\n[[host]]\nname = \"us-east-1\"\n";
+    fs::write(&file, format!("seed = 1\nmatrix = \"aws\"\n{hosts}")).unwrap();
+    let tc = |arguments: &[&str]| {
+        let mut netem = Command::new(env!("CARGO_BIN_EXE_netem"));
+        netem.arg("tc").arg(&file).args(arguments).output().unwrap()
+    };
+    let refused = tc(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let reasons = String::from_utf8(refused.stderr).unwrap();
+    assert!(reasons.contains("eu-west-1 to us-east-1: "), "{reasons}");
+    let printed = tc(&["--approximate"]);
+    assert!(printed.status.success());
+    let script = String::from_utf8(printed.stdout).unwrap();
+    assert!(
+        script.contains("impair us-east-1 eu-west-1 1 delay 34811us "),
+        "{script}"
+    );
 }
