@@ -200,10 +200,10 @@ fn percent_asked(share: f64) -> String {
 
 /// A probability in a few characters.
 fn short(p_value: f64) -> String {
-    if p_value >= 0.01 {
-        format!("{p_value:.2}")
-    } else {
-        format!("{p_value:.0e}")
+    match p_value {
+        0.01.. => format!("{p_value:.2}"),
+        1e-9.. => format!("{p_value:.0e}"),
+        _ => String::from("<1e-9"),
     }
 }
 

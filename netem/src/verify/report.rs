@@ -145,6 +145,6 @@ fn lines(rows: impl IntoIterator<Item = [String; 4]>) -> String {
 }
 
 /// Within 80 columns, unless a verdict is inconclusive.
-const WIDTHS: [u16; 4] = [15, 22, 27, 12];
+const WIDTHS: [u16; 4] = [15, 22, 28, 12];
 /// Between columns.
 const GAP: u16 = 2;

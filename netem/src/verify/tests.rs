@@ -161,7 +161,7 @@ fn realised_times_show_a_source_that_is_far_from_right() {
     assert_eq!(narrow, ["distribution"]);
     let lossy = wrong("loss 1%", |case| case.model.loss = Loss::from_ppm(20_000));
     assert_eq!(lossy, ["lost"]);
-    let bare = wrong("rate 10mbit overhead 38", |case| {
+    let bare = wrong("rate 7mbit overhead 38", |case| {
         case.model.rate.as_mut().unwrap().overhead_bytes = 0;
     });
     assert_eq!(bare, ["rate"]);

@@ -1,4 +1,6 @@
 //! How fast packets leave, and how long they wait for that.
+//!
+//! What is expected is given in numbers, not by the emulator's own arithmetic.
 
 use std::time::Duration;
 
@@ -7,30 +9,31 @@ use super::{
     LeansOn::{Packets, Timers},
     Measured, as_f64, millis, nanos,
 };
-use crate::{model::Rate, verify::ground::PairRun};
+use crate::verify::ground::PairRun;
 
-/// A queue that never runs empty leaves at its rate, overhead counted, within 1 %.
-pub(in crate::verify) fn rate(rate: Rate, packet_bytes: usize) -> Check {
-    let bits = rate.bits_per_second.get();
-    let asked = format!("{} Mbit/s ± 1%", bits / 1_000_000);
+/// A queue that never runs empty leaves at its rate, within 1 %.
+///
+/// - `wire_bytes`: of a packet, overhead counted.
+pub(in crate::verify) fn rate(megabits_per_second: u32, wire_bytes: u32) -> Check {
+    let asked = format!("{megabits_per_second} Mbit/s ± 1%");
     Check::certain("rate", asked, Timers, move |run| {
         let times = arrival_times(run);
         let [first, .., last] = times.as_slice() else {
             return Measured::wrong("nothing arrived");
         };
-        let overhead = isize::try_from(rate.overhead_bytes).expect("32 bits fit");
-        let bits_each = packet_bytes.saturating_add_signed(overhead) * 8;
-        let bits_sent = i64::try_from(bits_each * (times.len() - 1)).expect("far below 2^63");
-        let measured = as_f64(bits_sent) * 1e9 / as_f64(last - first);
-        let off = measured / as_f64(i64::try_from(bits).expect("far below 2^63")) - 1.0;
-        Measured::new(format!("{:.4} Mbit/s", measured / 1e6), off.abs() <= 0.01)
+        let packets = i64::try_from(times.len() - 1).expect("a length in memory");
+        // Bits in a microsecond are megabits in a second.
+        let bits = as_f64(packets * 8) * f64::from(wire_bytes);
+        let measured = bits * 1e3 / as_f64(last - first);
+        let off = measured / f64::from(megabits_per_second) - 1.0;
+        Measured::new(format!("{measured:.4} Mbit/s"), off.abs() <= 0.01)
     })
 }
 
-/// In a queue that never runs empty, packets follow each other by the time each takes, to the
+/// In a queue that never runs empty, packets follow each other by the time that each takes, to the
 /// nanosecond.
-pub(in crate::verify) fn spacing(rate: Rate, packet_bytes: usize) -> Check {
-    let expected = nanos(rate.serialization(packet_bytes));
+pub(in crate::verify) fn serialization(each: Duration) -> Check {
+    let expected = nanos(each);
     Check::certain("serialization", millis(expected), Timers, move |run| {
         let times = arrival_times(run);
         let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
@@ -46,23 +49,18 @@ pub(in crate::verify) fn spacing(rate: Rate, packet_bytes: usize) -> Check {
     })
 }
 
-/// The packet that found the queue fullest waited for what it holds, within one packet.
-pub(in crate::verify) fn longest_wait(base: Duration, rate: Rate, packet_bytes: usize) -> Check {
-    let queue_bytes = rate.queue_bytes.expect("a queue with a bound");
-    let full = Rate {
-        overhead_bytes: 0,
-        ..rate
-    };
-    let expected = nanos(full.serialization(queue_bytes));
-    let packet = nanos(rate.serialization(packet_bytes));
-    let asked = format!("{} within a packet", millis(expected));
+/// The packet that found the queue fullest waited until all that is in it had left, within one
+/// packet.
+pub(in crate::verify) fn longest_wait(base: Duration, full: Duration, packet: Duration) -> Check {
+    let asked = format!("{} within a packet", millis(nanos(full)));
     Check::certain("longest wait", asked, Timers, move |run| {
         let Some(longest) = run.greatest(run.delays_of_arrived()) else {
             return Measured::wrong("nothing arrived");
         };
         let waited = longest - nanos(base);
-        let most = expected + packet + nanos(run.lateness_allowed());
-        Measured::new(millis(waited), (expected - packet..=most).contains(&waited))
+        let least = nanos(full - packet);
+        let most = nanos(full + packet + run.lateness_allowed());
+        Measured::new(millis(waited), (least..=most).contains(&waited))
     })
 }
 

@@ -1,6 +1,9 @@
 //! Rates, queues and sizes.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::{
+    num::{NonZeroU32, NonZeroU64},
+    time::Duration,
+};
 
 use super::{BASE, Case, HEADER_BYTES, bursts, ms};
 use crate::{
@@ -15,24 +18,24 @@ pub(super) fn cases(time: Time) -> Vec<Case> {
     vec![rate(time), queue(time), packet_limit(), size()]
 }
 
-/// Sent faster than it leaves, so that the rate never runs dry: 1,038 bytes take 830.4 us, and 20
-/// come every 10 ms.
+/// Sent faster than it leaves, so that the rate never runs dry: 1,038 bytes at 7 Mbit/s take
+/// 1,186,285.7 ns, and 20 packets come every 10 ms.
 fn rate(time: Time) -> Case {
     let rate = Rate {
         overhead_bytes: 38,
         queue_bytes: None,
-        ..mbit(10)
+        ..mbit(7)
     };
-    let mut checks = vec![limits::rate(rate, PACKET_BYTES)];
+    let mut checks = vec![limits::rate(7, 1_038)];
     let count = match time {
         Time::Real => 150,
         Time::Virtual => {
-            checks.push(limits::spacing(rate, PACKET_BYTES));
+            checks.push(limits::serialization(Duration::from_nanos(1_186_286)));
             1_000
         }
     };
     let traffic = bursts(count, 20, ms(10), PACKET_BYTES);
-    Case::new("rate 10mbit overhead 38", limited(rate), traffic, checks)
+    Case::new("rate 7mbit overhead 38", limited(rate), traffic, checks)
 }
 
 /// Twice as much at once as the queue takes, again and again as it is empty: 1,000 bytes take a
@@ -48,7 +51,7 @@ fn queue(time: Time) -> Case {
         Time::Virtual => 0,
     };
     let checks = vec![
-        limits::longest_wait(BASE, rate, PACKET_BYTES),
+        limits::longest_wait(BASE, ms(20), ms(1)),
         loss::exactly("lost", "all but 20 of each 40", move |sequence| {
             match sequence % (2 * FITTING) {
                 0..FITTING => Some(false),

@@ -207,7 +207,7 @@ fn gilbert_elliott(ppm: [u32; 4]) -> impl FnOnce(&mut Case) {
 fn losses() -> Vec<Breakage> {
     let (lost, after_loss): (&[_], &[_]) = (&["lost"], &["loss after loss"]);
     let both: &[_] = &["lost", "loss after loss"];
-    let gemodel = "gemodel 2% 20% 70% 0.5%";
+    let gemodel = "gemodel 2% 20% 50% 0.5%";
     vec![
         other("loss 1%", "1.3%", lost, lossy(13_000)),
         other("loss 1%", "0.8%", lost, lossy(8_000)),
@@ -220,29 +220,29 @@ fn losses() -> Vec<Breakage> {
         other("loss 10% 50%", "10.6%", lost, lossy_alike(106_000)),
         other("loss 10% 50%", "independent", after_loss, lossy(100_000)),
         other(
-            "loss 5%, bursts of 5",
-            "of 4",
+            "loss 20%, bursts of 5",
+            "of 4.5",
             &["bursts"],
-            bursts(50_000, 4.0),
+            bursts(200_000, 4.5),
         ),
-        other("loss 5%, bursts of 5", "7%", lost, bursts(70_000, 5.0)),
+        other("loss 20%, bursts of 5", "21.5%", lost, bursts(215_000, 5.0)),
         other(
             gemodel,
-            "80%",
+            "60%",
             both,
-            gilbert_elliott([20_000, 200_000, 800_000, 5_000]),
+            gilbert_elliott([20_000, 200_000, 600_000, 5_000]),
         ),
         other(
             gemodel,
             "1.5%",
             both,
-            gilbert_elliott([20_000, 200_000, 700_000, 15_000]),
+            gilbert_elliott([20_000, 200_000, 500_000, 15_000]),
         ),
         other(
             gemodel,
             "3% 30%",
             after_loss,
-            gilbert_elliott([30_000, 300_000, 700_000, 5_000]),
+            gilbert_elliott([30_000, 300_000, 500_000, 5_000]),
         ),
         after("loss trace of 1,000", "off by one", lost, |run| {
             for arrival in &mut run.arrivals {
@@ -309,7 +309,7 @@ fn with_rate(change: impl FnOnce(&mut Rate)) -> impl FnOnce(&mut Case) {
 }
 
 fn limits() -> Vec<Breakage> {
-    let overhead = "rate 10mbit overhead 38";
+    let overhead = "rate 7mbit overhead 38";
     let queue = "rate 8mbit, queue of 20,000 B";
     let size = "at most 1,200 B";
     vec![
@@ -318,7 +318,7 @@ fn limits() -> Vec<Breakage> {
             "2% fast",
             &["rate", "serialization"],
             with_rate(|rate| {
-                rate.bits_per_second = NonZeroU64::new(10_200_000).unwrap();
+                rate.bits_per_second = NonZeroU64::new(7_140_000).unwrap();
             }),
         ),
         other(
