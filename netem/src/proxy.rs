@@ -160,7 +160,12 @@ impl Ports for Hub {
         Ok(())
     }
 
-    fn send(&mut self, deliveries: &mut Vec<Delivery<Bytes>>, drops: &mut OwnDrops) {
+    fn send(
+        &mut self,
+        deliveries: &mut Vec<Delivery<Bytes>>,
+        drops: &mut OwnDrops,
+        mut sent: impl FnMut(&Delivery<Bytes>),
+    ) {
         for delivery in deliveries.iter_mut() {
             if let Some(corruption) = delivery.corruption {
                 let mut payload = delivery.payload.to_vec();
@@ -175,11 +180,12 @@ impl Ports for Hub {
         };
         for run in deliveries.chunk_by(together) {
             let (from, to) = (run[0].from.0 as usize, run[0].to.0 as usize);
-            let sent = self.addresses[to].map_or(0, |address| {
+            let taken = self.addresses[to].map_or(0, |address| {
                 let payloads = run.iter().map(|delivery| &*delivery.payload);
                 self.fronts[from].send(payloads, address, &mut self.run)
             });
-            drops.add(OwnDrop::Unsent, (run.len() - sent) as u64);
+            drops.add(OwnDrop::Unsent, (run.len() - taken) as u64);
+            run.iter().for_each(&mut sent);
         }
         deliveries.clear();
     }

@@ -38,8 +38,15 @@ pub trait Ports {
         take: impl FnMut(Arrived<Self::Packet>),
     ) -> io::Result<()>;
 
-    /// Hands packets over, in their order; never waits.
-    fn send(&mut self, deliveries: &mut Vec<Delivery<Self::Packet>>, drops: &mut OwnDrops);
+    /// Hands packets over and empties `deliveries`; never waits. Those of one pair stay in order.
+    ///
+    /// Tells `sent` of each packet as soon as it has left.
+    fn send(
+        &mut self,
+        deliveries: &mut Vec<Delivery<Self::Packet>>,
+        drops: &mut OwnDrops,
+        sent: impl FnMut(&Delivery<Self::Packet>),
+    );
 
     /// How many packets the system dropped before they were read, since the start.
     fn unread(&mut self) -> u64;
@@ -70,7 +77,6 @@ pub fn run<P: Ports>(
 ) -> io::Result<Report> {
     be_precise()?;
     let mut due = Vec::new();
-    let mut deadlines = Vec::new();
     let mut is_over = false;
     while !is_over {
         let ready = next_ready(ports, control.as_ref(), stop, emulator.poll_timeout())?;
@@ -101,16 +107,12 @@ pub fn run<P: Ports>(
         while due.len() < MAX_DUE
             && let Some(delivery) = emulator.poll_delivery(now)
         {
-            deadlines.push(delivery.deadline);
             due.push(delivery);
         }
-        if !due.is_empty() {
-            ports.send(&mut due, &mut drops);
-            let sent = clock::now();
-            for deadline in deadlines.drain(..) {
-                emulator.on_handed_over(sent, deadline);
-            }
-        }
+        // The clock once more for each: what is sent first must not count as late as the last.
+        ports.send(&mut due, &mut drops, |delivery| {
+            emulator.on_handed_over(clock::now(), delivery.deadline);
+        });
         emulator.own_drops.absorb(&drops);
     }
     emulator.own_drops.set(OwnDrop::Unread, ports.unread());

@@ -111,10 +111,15 @@ impl Ports for Forwarder {
         Ok(())
     }
 
-    fn send(&mut self, deliveries: &mut Vec<Delivery<Bytes>>, drops: &mut OwnDrops) {
+    fn send(
+        &mut self,
+        deliveries: &mut Vec<Delivery<Bytes>>,
+        drops: &mut OwnDrops,
+        mut sent: impl FnMut(&Delivery<Bytes>),
+    ) {
         for delivery in deliveries.drain(..) {
             let tun = &self.regions[delivery.to.0 as usize].tun;
-            let sent = match delivery.corruption {
+            let taken = match delivery.corruption {
                 None => tun.send(&delivery.payload),
                 Some(corruption) => {
                     // Not the header: where it led is decided.
@@ -124,9 +129,10 @@ impl Ports for Forwarder {
                     tun.send(&packet)
                 }
             };
-            if sent.is_err() {
+            if taken.is_err() {
                 drops.add(OwnDrop::Unsent, 1);
             }
+            sent(&delivery);
         }
     }
 

@@ -7,9 +7,13 @@ use std::{
 
 use socket2::SockRef;
 
-use super::ground::{BackendReport, GroundError, PairRun, Plan, Run};
+use super::{
+    ground::{BackendReport, GroundError, Plan, Run},
+    traffic::Exchanged,
+};
 use crate::{
     engine::DropCause,
+    lateness::Lateness,
     report::Report,
     topology::{HostSpec, PathSpec, Topology},
 };
@@ -39,10 +43,11 @@ pub(super) fn topology(plan: &Plan, hosts: Vec<HostSpec>) -> Topology {
 /// What the sockets saw and what the backend said, together.
 pub(super) fn run(
     plan: &Plan,
-    mut pairs: Vec<PairRun>,
+    exchanged: Exchanged,
     report: &Report,
     used_by_others: Option<f64>,
 ) -> Run {
+    let Exchanged { mut pairs, timer } = exchanged;
     for (run, pair) in pairs.iter_mut().zip(&plan.pairs) {
         let ends = [pair.from, pair.to].map(|host| host_name(host as usize));
         let path = report
@@ -56,12 +61,17 @@ pub(super) fn run(
         pairs,
         report: BackendReport {
             lateness: report.lateness,
-            idle_lateness: Some(report.idle_timer),
+            idle_lateness: Some(worse(report.idle_timer, timer)),
             used_by_others,
             queued_bytes_max: report.queued_bytes_max,
             own_drops: full.copied().unwrap_or(0) + report.own_drops.values().sum::<u64>(),
         },
     }
+}
+
+/// The later one.
+fn worse(a: Lateness, b: Lateness) -> Lateness {
+    if a.p99 > b.p99 { a } else { b }
 }
 
 pub(super) fn failed(error: impl fmt::Display) -> GroundError {

@@ -238,8 +238,8 @@ pub struct Arrival {
 pub struct BackendReport {
     /// Actual less scheduled, over all packets.
     pub lateness: Lateness,
-    /// How late timers of this kind fire on this host while it has nothing to do; `None` where
-    /// time is virtual.
+    /// How late a timer of this kind fires on this host that has nothing else to do, before the run
+    /// or during it, whichever is worse; `None` where time is virtual.
     pub idle_lateness: Option<Lateness>,
     /// The queue's high-water mark: the most that was ever on its way at once.
     pub queued_bytes_max: u64,

@@ -55,16 +55,16 @@ impl Ground for LabGround {
         let (stop, stopped) = UnixStream::pair().map_err(failed)?;
         let busyness = Busyness::start();
         let start = clock::now();
-        let (runs, report) = thread::scope(|scope| {
+        let (exchanged, report) = thread::scope(|scope| {
             let lab = scope.spawn(move || lab.run(stopped.as_fd()));
-            let runs = exchange(plan, &ends, start);
+            let exchanged = exchange(plan, &ends, start);
             // The other end is readable from now on.
             drop(stop);
-            (runs, lab.join())
+            (exchanged, lab.join())
         });
         let report = report.map_err(|_| emulated::panicked())?.map_err(failed)?;
         let others = busyness.and_then(|busyness| busyness.of_others());
-        let mut run = emulated::run(plan, runs.map_err(failed)?, &report, others);
+        let mut run = emulated::run(plan, exchanged.map_err(failed)?, &report, others);
         for (books, host) in books.iter().zip(0..) {
             let errors = books.errors();
             run.report.own_drops += errors.no_room;

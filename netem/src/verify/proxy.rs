@@ -47,16 +47,21 @@ impl Ground for ProxyGround {
         let (stop, stopped) = UnixStream::pair().map_err(failed)?;
         let busyness = Busyness::start();
         let start = clock::now();
-        let (runs, report) = thread::scope(|scope| {
+        let (exchanged, report) = thread::scope(|scope| {
             let proxy = scope.spawn(move || proxy.run(stopped.as_fd()));
-            let runs = exchange(plan, &ends, start);
+            let exchanged = exchange(plan, &ends, start);
             // The other end is readable from now on.
             drop(stop);
-            (runs, proxy.join())
+            (exchanged, proxy.join())
         });
         let report = report.map_err(|_| emulated::panicked())?.map_err(failed)?;
         let others = busyness.and_then(|busyness| busyness.of_others());
-        Ok(emulated::run(plan, runs.map_err(failed)?, &report, others))
+        Ok(emulated::run(
+            plan,
+            exchanged.map_err(failed)?,
+            &report,
+            others,
+        ))
     }
 }
 

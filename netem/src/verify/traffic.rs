@@ -4,7 +4,7 @@ use std::{
     io::{self, ErrorKind},
     net::{SocketAddr, UdpSocket},
     os::fd::AsFd,
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,11 @@ use super::{
     ground::{Arrival, PairRun, Plan},
     payload,
 };
-use crate::{clock, realtime};
+use crate::{
+    clock,
+    lateness::{Lateness, LatenessHistogram},
+    realtime,
+};
 
 /// One host's socket, and where the others reach it.
 #[derive(Debug)]
@@ -23,29 +27,52 @@ pub(super) struct End {
     pub(super) reached_at: SocketAddr,
 }
 
-/// Sends a plan's packets from `start` on and receives until it is over. The counters of the runs
-/// are left empty.
-pub(super) fn exchange(plan: &Plan, ends: &[End], start: Instant) -> io::Result<Vec<PairRun>> {
+/// What was sent and received, and how late a timer was meanwhile that had nothing else to do.
+#[derive(Debug)]
+pub(super) struct Exchanged {
+    /// Without the backend's counters.
+    pub(super) pairs: Vec<PairRun>,
+    pub(super) timer: Lateness,
+}
+
+/// Sends a plan's packets from `start` on and receives until it is over.
+pub(super) fn exchange(plan: &Plan, ends: &[End], start: Instant) -> io::Result<Exchanged> {
     for end in ends {
         end.socket.set_nonblocking(true)?;
     }
-    let (sent, arrivals) = thread::scope(|scope| {
+    let (sent, arrivals, timer) = thread::scope(|scope| {
+        let timer = scope.spawn(|| watch(start + plan.lasts()));
         let arrivals = scope.spawn(|| receive(plan, ends, start));
         let sent = send(plan, ends, start);
-        let arrivals = arrivals
-            .join()
-            .map_err(|_| io::Error::other("a receiver panicked"));
-        (sent, arrivals.flatten())
+        (sent, joined(arrivals), joined(timer))
     });
-    let runs = sent?
-        .into_iter()
-        .zip(arrivals?)
-        .map(|(sent, arrivals)| PairRun {
-            sent,
-            arrivals,
-            ..PairRun::default()
-        });
-    Ok(runs.collect())
+    let pairs = sent?.into_iter().zip(arrivals?);
+    let pairs = pairs.map(|(sent, arrivals)| PairRun {
+        sent,
+        arrivals,
+        ..PairRun::default()
+    });
+    Ok(Exchanged {
+        pairs: pairs.collect(),
+        timer: timer?,
+    })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, io::Result<T>>) -> io::Result<T> {
+    let panicked = |_| io::Error::other("a thread of the measurement panicked");
+    thread.join().map_err(panicked)?
+}
+
+/// How late a timer of a millisecond is, again and again.
+fn watch(until: Instant) -> io::Result<Lateness> {
+    realtime::be_precise()?;
+    let mut histogram = LatenessHistogram::new();
+    while clock::now() < until {
+        let due = clock::now() + Duration::from_millis(1);
+        realtime::wait(&mut [], Some(due))?;
+        histogram.record(clock::now().saturating_duration_since(due));
+    }
+    Ok(histogram.summary())
 }
 
 /// When each packet of each pair was sent.
