@@ -6,6 +6,8 @@
 //!
 //! - [`rtt`]: the round-trip time of one loop of one link, smoothed.
 //! - [`liveness`]: when to probe a link, and whether its peer still works.
+//! - [`owd`]: by how much the one-way delay exceeds its least, between clocks that do not agree.
 
 pub mod liveness;
+pub mod owd;
 pub mod rtt;
