@@ -7,11 +7,13 @@
 //! - [`rtt`]: the round-trip time of one loop of one link, smoothed.
 //! - [`liveness`]: when to probe a link, and whether its peer still works.
 //! - [`health`]: whether traffic may rely on the direct way between two nodes.
+//! - [`outlier`]: which nodes of a region fail what they are asked.
 //! - [`owd`]: by how much the one-way delay exceeds its least, between clocks that do not agree.
 //! - [`window`]: what of a link is measured over windows of time: loss, jitter, round trips.
 
 pub mod health;
 pub mod liveness;
+pub mod outlier;
 pub mod owd;
 pub mod rtt;
 pub mod window;
