@@ -7,13 +7,17 @@
 //! - [`rtt`]: the round-trip time of one loop of one link, smoothed.
 //! - [`liveness`]: when to probe a link, and whether its peer still works.
 //! - [`health`]: whether traffic may rely on the direct way between two nodes.
+//! - [`isolation`]: when many links are lost at once: oneself first.
 //! - [`outlier`]: which nodes of a region fail what they are asked.
 //! - [`owd`]: by how much the one-way delay exceeds its least, between clocks that do not agree.
+//! - [`warmup`]: just started, what was not heard yet is not gone.
 //! - [`window`]: what of a link is measured over windows of time: loss, jitter, round trips.
 
 pub mod health;
+pub mod isolation;
 pub mod liveness;
 pub mod outlier;
 pub mod owd;
 pub mod rtt;
+pub mod warmup;
 pub mod window;
