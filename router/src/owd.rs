@@ -69,8 +69,9 @@ pub struct OneWayDelay {
     /// The receiver's time is counted from here.
     start: Instant,
     minimum: WindowedMinimum,
-    /// The last difference that was believed, in nanoseconds.
-    last: i64,
+    /// The last difference, in nanoseconds, and the last that was believed.
+    latest: i64,
+    believed: i64,
     doubt: Option<Doubt>,
     steps: u64,
 }
@@ -90,7 +91,8 @@ impl OneWayDelay {
         Self {
             start: now,
             minimum: WindowedMinimum::new(),
-            last: 0,
+            latest: 0,
+            believed: 0,
             doubt: None,
             steps: 0,
         }
@@ -100,15 +102,17 @@ impl OneWayDelay {
     ///
     /// Returns its variation, or nothing while it is not clear whether a clock was stepped.
     pub fn handle_packet(&mut self, now: Instant, sent: Duration) -> Option<Duration> {
-        let difference = self.difference(now, sent);
-        self.minimum.advance(self.since_start(now));
+        let since_start = now.saturating_duration_since(self.start);
+        let difference = nanos(since_start).saturating_sub(nanos(sent));
+        self.minimum.advance(since_start);
+        self.latest = difference;
         let Some(base) = self.minimum.lowest() else {
             return Some(self.believe(difference));
         };
         // Queues grow from packet to packet and may be any length; falling below the least delay
         // by a second is what no path does.
         let lowest = base.saturating_sub(STEP_NANOS);
-        let highest = self.last.max(base).saturating_add(STEP_NANOS);
+        let highest = self.believed.max(base).saturating_add(STEP_NANOS);
         if (lowest..=highest).contains(&difference) {
             self.doubt = None;
             return Some(self.believe(difference));
@@ -121,17 +125,14 @@ impl OneWayDelay {
         self.steps
     }
 
-    /// Delay plus offset of a packet, in nanoseconds: of use only beside that of another packet.
-    pub(crate) fn difference(&self, now: Instant, sent: Duration) -> i64 {
-        nanos(self.since_start(now)).saturating_sub(nanos(sent))
-    }
-
-    fn since_start(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.start)
+    /// Delay plus offset of the last packet, in nanoseconds, believed or not: of use only beside
+    /// that of another packet.
+    pub(crate) fn difference(&self) -> i64 {
+        self.latest
     }
 
     fn believe(&mut self, difference: i64) -> Duration {
-        self.last = difference;
+        self.believed = difference;
         let base = self.minimum.insert(difference);
         Duration::from_nanos(difference.abs_diff(base))
     }
@@ -165,10 +166,16 @@ impl OneWayDelay {
     }
 }
 
-/// 292 years fit.
+/// 292 years fit. In 64 bits: this is done for each packet, and `as_nanos` has 128.
 fn nanos(time: Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+    if time < MAX_TIME {
+        (time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos())).cast_signed()
+    } else {
+        i64::MAX
+    }
 }
+
+const MAX_TIME: Duration = Duration::from_nanos(i64::MAX.cast_unsigned());
 
 /// Between two packets, no queue changes by more: one that is fed at the rate of the clock grows by
 /// a second in a second, and probes of a link that nothing uses are a second apart.

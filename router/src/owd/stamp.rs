@@ -15,9 +15,8 @@ pub struct WrappingMicros {
 impl WrappingMicros {
     /// The time that `stamp_us` stands for, from a zero that stays the same for this value.
     pub fn handle_stamp(&mut self, stamp_us: u32) -> Duration {
-        // From the second turn on, so that one that is a little older than the first is no less
-        // than zero.
-        let last = self.last.unwrap_or_else(|| TURN | u64::from(stamp_us));
+        // From the second turn on, so that one that is older than the first is no less than zero.
+        let last = self.last.unwrap_or(TURN);
         let ahead = stamp_us.wrapping_sub(last as u32).cast_signed();
         let micros = last.saturating_add_signed(i64::from(ahead));
         self.last = Some(micros);

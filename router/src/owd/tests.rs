@@ -211,6 +211,19 @@ fn one_wild_timestamp_is_doubted_and_the_next_good_packet_judged_as_before() {
 }
 
 #[test]
+fn strays_that_agree_with_each_other_and_not_with_the_packets_between_are_no_step() {
+    let mut way = Way::new();
+    way.steady(secs(0), secs(10), ms(80));
+    for nth in 0..10 {
+        way.offset -= secs(3_600);
+        assert_eq!(way.packet(secs(10 + nth), ms(80)), None);
+        way.offset += secs(3_600);
+        assert_eq!(way.packet(secs(10 + nth), ms(80)), Some(ms(0)));
+    }
+    assert_eq!(way.estimator.steps(), 0);
+}
+
+#[test]
 fn after_a_silence_longer_than_the_window_the_first_packet_is_the_base() {
     let mut way = Way::new();
     way.steady(secs(0), secs(10), ms(80));
@@ -287,10 +300,10 @@ proptest! {
                 1 => Duration::from_nanos(stamp),
                 _ => (now - start) + Duration::from_micros(stamp % 100_000),
             };
-            let difference = estimator.difference(now, sent);
-            least = least.min(difference);
-            most = most.max(difference);
-            if let Some(variation) = estimator.handle_packet(now, sent) {
+            let variation = estimator.handle_packet(now, sent);
+            least = least.min(estimator.difference());
+            most = most.max(estimator.difference());
+            if let Some(variation) = variation {
                 prop_assert!(variation.as_nanos() <= u128::from(most.abs_diff(least)));
             }
         }

@@ -83,9 +83,9 @@ impl Arrivals {
         }
         self.received += 1;
         self.interval.fresh = true;
-        self.jitter
-            .handle_difference(self.delay.difference(now, sent));
-        if let Some(variation) = self.delay.handle_packet(now, sent) {
+        let variation = self.delay.handle_packet(now, sent);
+        self.jitter.handle_difference(self.delay.difference());
+        if let Some(variation) = variation {
             let (least, most) = self.interval.variation.unwrap_or((variation, variation));
             self.interval.variation = Some((least.min(variation), most.max(variation)));
         }
@@ -143,7 +143,7 @@ impl Jitter {
     fn handle_difference(&mut self, difference: i64) {
         if let Some(last) = self.last.replace(difference) {
             let spacing = difference.abs_diff(last);
-            if u128::from(spacing) <= STEP.as_nanos() {
+            if spacing <= STEP.as_nanos() as u64 {
                 self.nanos_x16 = self.nanos_x16 + spacing - ((self.nanos_x16 + 8) >> 4);
             }
         }
