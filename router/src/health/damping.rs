@@ -149,7 +149,9 @@ mod tests {
                 damping.handle_fall(now);
                 falls.push(now);
                 now += ms(stay);
+                let free_at = now + half_life * 2;
                 while damping.is_suppressed(now) {
+                    prop_assert!(now < free_at);
                     now += ms(25);
                 }
                 // Mostly at once.

@@ -179,18 +179,18 @@ fn loss_between_the_limits_neither_ends_up_nor_lets_back() {
 
 #[test]
 fn a_queue_that_stands_for_a_second_ends_up_and_one_that_drains_in_between_does_not() {
-    for drains in [false, true] {
+    for drains in [None, Some(99), Some(40)] {
         let mut pair = Pair::up();
         for tenth in 0..10 {
             pair.health.handle_delay(pair.now, Way::Out, ms(100));
             pair.wait(ms(100));
-            if drains && tenth == 5 {
-                pair.health.handle_delay(pair.now, Way::Out, ms(99));
+            if let Some(drained) = drains.filter(|_| tenth == 5) {
+                pair.health.handle_delay(pair.now, Way::Out, ms(drained));
             }
         }
         assert_eq!(pair.condition(), Condition::Up);
         pair.health.handle_delay(pair.now, Way::Out, ms(100));
-        assert_eq!(pair.condition() == Condition::Up, drains);
+        assert_eq!(pair.condition() == Condition::Up, drains.is_some());
     }
 }
 
@@ -299,13 +299,40 @@ fn what_our_own_stall_lost_and_delayed_counts_for_nothing() {
             assert_eq!(pair.condition(), condition);
         }
     }
+}
+
+#[test]
+fn a_queue_that_stands_over_our_own_stall_is_counted_from_a_quarter_of_a_second_after_it() {
     let mut pair = Pair::up();
     pair.health.handle_delay(pair.now, Way::In, ms(500));
     pair.wait(ms(900));
     pair.health.handle_stall(pair.now, ms(900));
-    pair.wait(ms(250));
-    pair.health.handle_delay(pair.now, Way::In, ms(500));
-    assert_eq!(pair.condition(), Condition::Up);
+    for tenth in 0..=13 {
+        assert_eq!(pair.condition(), Condition::Up, "{tenth}");
+        pair.health.handle_delay(pair.now, Way::In, ms(500));
+        pair.wait(ms(100));
+    }
+    // The first that counted came after three tenths, the last a second later.
+    assert_eq!(pair.condition(), Condition::Degraded);
+}
+
+#[test]
+fn the_stay_starts_anew_with_each_silence_and_does_not_run_in_our_own_stall() {
+    for stalled in [0, 2_000] {
+        let mut pair = Pair::up();
+        pair.liveness(Health::Confirmed);
+        pair.liveness(Health::Up);
+        pair.wait(ms(2_000));
+        pair.liveness(Health::Confirmed);
+        pair.liveness(Health::Up);
+        pair.wait(ms(1_000));
+        pair.now += ms(stalled);
+        pair.health.handle_stall(pair.now, ms(stalled));
+        pair.wait(ms(1_999));
+        assert_eq!(pair.condition(), Condition::Degraded);
+        pair.wait(ms(1));
+        assert_eq!(pair.condition(), Condition::Up);
+    }
 }
 
 #[test]

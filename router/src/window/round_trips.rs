@@ -176,6 +176,15 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_used_again_brings_no_old_samples() {
+        let start = origin();
+        let mut trips = RoundTrips::new(start);
+        trips.handle_sample(start, secs(1));
+        trips.handle_sample(start + secs(60), Duration::from_millis(10));
+        assert_eq!(trips.quantiles(start + secs(60)).unwrap().samples, 1);
+    }
+
+    #[test]
     fn a_link_without_traffic_holds_no_histogram_and_a_busy_one_four() {
         let start = origin();
         let mut trips = RoundTrips::new(start);

@@ -35,6 +35,11 @@ fn a_report_that_was_overtaken_changes_nothing() {
     ledger.handle_report(&report(29, 25), 100);
     assert_eq!(ledger.handle_report(&report(9, 8), 100), loss(0, 0));
     assert_eq!(ledger.handle_report(&report(39, 35), 100), loss(10, 0));
+    // One that was sent while five were missing that came since.
+    let mut ledger = Ledger::new(0);
+    ledger.handle_report(&report(29, 29), 100);
+    assert_eq!(ledger.handle_report(&report(9, 5), 100), loss(0, 0));
+    assert_eq!(ledger.handle_report(&report(39, 38), 100), loss(9, 1));
 }
 
 #[test]
