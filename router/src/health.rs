@@ -60,8 +60,9 @@ use crate::{liveness, window::Loss};
 ///
 /// | | default | fast |
 /// | --- | --- | --- |
-/// | Down, Confirmed | as liveness, at the latest RTT + 0.35 s | RTT + 0.25 s |
-/// | 20 % one-way loss to Degraded, 50 packets/s and more | 3 s | 3 s |
+/// | Down | with liveness | with liveness |
+/// | a cut to Confirmed, if that is later than liveness's | 0.35 s + RTT | 0.25 s + RTT |
+/// | 20 % of one-way loss to a fall, 50 packets/s and more | 3 s | 3 s |
 /// | the same with nothing but probes, as a rule | 30 s | 8 s |
 /// | 1 % of random loss each way, 50 packets/s and more | a fall in three weeks | in 90 minutes |
 /// | the same with nothing but probes | a fall in 7 hours | in 90 minutes |
