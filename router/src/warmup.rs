@@ -43,7 +43,7 @@ impl WarmUp {
     pub fn new(sources: usize, now: Instant) -> Self {
         Self {
             state: State::Cold { since: now },
-            missing: sources.max(1),
+            missing: sources,
         }
     }
 

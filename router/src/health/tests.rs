@@ -329,6 +329,8 @@ fn the_stay_starts_anew_with_each_silence_and_does_not_run_in_our_own_stall() {
         pair.now += ms(stalled);
         pair.health.handle_stall(pair.now, ms(stalled));
         pair.wait(ms(1_999));
+        // Anything that comes in makes it look.
+        pair.health.handle_loss(pair.now, Way::In, loss(1, 0));
         assert_eq!(pair.condition(), Condition::Degraded);
         pair.wait(ms(1));
         assert_eq!(pair.condition(), Condition::Up);

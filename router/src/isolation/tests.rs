@@ -58,6 +58,7 @@ impl Node {
             self.now = self.now.max(due);
             self.guard.handle_timeout(self.now);
             self.drain();
+            assert_ne!(self.guard.poll_timeout(), Some(due), "it would spin");
         }
         self.now = until;
     }
@@ -166,6 +167,30 @@ fn a_node_that_is_alone_holds_for_fifteen_seconds_and_then_believes_it() {
     node.wait(ms(600_000));
     node.alive(2);
     assert_eq!(node.told().last(), Some(&Output::TellAlive(2)));
+}
+
+#[test]
+fn links_that_flap_together_do_not_keep_the_loss_of_others_from_being_told() {
+    let mut node = Node::linked(6);
+    node.lost(0..3);
+    let mut told = None;
+    while told.is_none() && node.now - node.start < ms(60_000) {
+        // Three of three: a doubt, which the first of them resolves.
+        node.lost(3..6);
+        assert!(node.guard.is_doubting());
+        node.wait(ms(200));
+        for peer in 3..6 {
+            node.alive(peer);
+        }
+        node.wait(ms(200));
+        told = node
+            .told
+            .iter()
+            .find(|(_, output)| *output == Output::TellLost(0))
+            .map(|(at, _)| *at);
+    }
+    let told = told.expect("told in a minute");
+    assert!(told >= HOLD && told <= HOLD * 2, "{told:?}");
 }
 
 #[test]
