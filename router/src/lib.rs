@@ -12,7 +12,9 @@
 //! - [`owd`]: by how much the one-way delay exceeds its least, between clocks that do not agree.
 //! - [`warmup`]: just started, what was not heard yet is not gone.
 //! - [`window`]: what of a link is measured over windows of time: loss, jitter, round trips.
+//! - [`cost`]: what a link costs a flow.
 
+pub mod cost;
 pub mod health;
 pub mod isolation;
 pub mod liveness;
