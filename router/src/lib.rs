@@ -13,8 +13,10 @@
 //! - [`warmup`]: just started, what was not heard yet is not gone.
 //! - [`window`]: what of a link is measured over windows of time: loss, jitter, round trips.
 //! - [`cost`]: what a link costs a flow.
+//! - [`graph`]: what is known of the mesh.
 
 pub mod cost;
+pub mod graph;
 pub mod health;
 pub mod isolation;
 pub mod liveness;
