@@ -14,6 +14,7 @@
 //! - [`window`]: what of a link is measured over windows of time: loss, jitter, round trips.
 //! - [`cost`]: what a link costs a flow.
 //! - [`graph`]: what is known of the mesh.
+//! - [`paths`]: the best path to every destination, and a backup.
 
 pub mod cost;
 pub mod graph;
@@ -22,6 +23,7 @@ pub mod isolation;
 pub mod liveness;
 pub mod outlier;
 pub mod owd;
+pub mod paths;
 pub mod rtt;
 pub mod warmup;
 pub mod window;
