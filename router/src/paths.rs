@@ -2,6 +2,7 @@
 
 mod mesh;
 mod path;
+mod region;
 mod search;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! The graph in the form that a search wants: dense, sorted, weighed.
 
+use std::collections::BTreeMap;
+
 use super::{path::Path, path::Tier, search::Trail, weight::Weight};
 use crate::{
     cost::{CostParts, CostPolicy},
@@ -17,6 +19,7 @@ pub(super) struct Mesh {
     edges: Vec<Vec<Edge>>,
     /// What the node reports of them, in the same places. Apart, because no search reads it.
     reports: Vec<Vec<Option<Link>>>,
+    regions: BTreeMap<RegionId, Vec<u32>>,
 }
 
 /// A link as seen from the node that it is listed with.
@@ -38,6 +41,7 @@ impl Mesh {
             transit: Vec::new(),
             edges: Vec::new(),
             reports: Vec::new(),
+            regions: BTreeMap::new(),
         }
     }
 
@@ -46,6 +50,11 @@ impl Mesh {
         (self.keys, self.nodes) = graph.nodes().map(|(key, node)| (key, *node)).unzip();
         let weigh = |node| weigh_node(self.policy, node);
         self.transit = self.nodes.iter().map(weigh).collect();
+        self.regions.clear();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let members = self.regions.entry(node.region).or_default();
+            members.push(index as u32);
+        }
         // The lists are used again: they are megabytes in a large mesh.
         self.edges.iter_mut().for_each(Vec::clear);
         self.edges.resize_with(self.keys.len(), Vec::new);
@@ -93,6 +102,10 @@ impl Mesh {
 
     pub(super) fn region(&self, index: u32) -> RegionId {
         self.nodes[index as usize].region
+    }
+
+    pub(super) fn members(&self, region: RegionId) -> &[u32] {
+        self.regions.get(&region).map_or(&[], Vec::as_slice)
     }
 
     /// What passing through a node adds to a path.

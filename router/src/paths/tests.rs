@@ -1,6 +1,7 @@
 mod aws;
 mod brute;
 mod random;
+mod regions;
 
 use std::time::Duration;
 
