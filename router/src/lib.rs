@@ -15,7 +15,9 @@
 //! - [`cost`]: what a link costs a flow.
 //! - [`graph`]: what is known of the mesh.
 //! - [`paths`]: the best path to every destination, and a backup.
+//! - [`choice`]: when to move from one path to another.
 
+pub mod choice;
 pub mod cost;
 pub mod graph;
 pub mod health;

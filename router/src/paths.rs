@@ -27,7 +27,8 @@ use crate::{
 /// direct path is preferred to an overlay path of its tier that is not better by the margin.
 ///
 /// The table follows from the graph alone: whatever the order in which things became known, nodes
-/// with equal graphs agree on every path. It knows no time.
+/// with equal graphs agree on every path. It knows no time; when to move from one path to another
+/// is decided by [`Choice`](crate::choice::Choice).
 ///
 /// Fill it with [`RouteTable::rebuild`]. Then, after each change to the graph, call the one
 /// `update_*` that fits; after many at once, as when nodes come and go, rebuild once instead.
