@@ -4,14 +4,22 @@
 //! no dependency that could bring one. Time comes in as `now: Instant`, randomness as a seed, and
 //! what is to be done goes out as values, so that a whole fleet's decisions replay from one seed.
 //!
+//! What one link shows:
+//!
 //! - [`rtt`]: the round-trip time of one loop of one link, smoothed.
 //! - [`liveness`]: when to probe a link, and whether its peer still works.
-//! - [`health`]: whether traffic may rely on the direct way between two nodes.
-//! - [`isolation`]: when many links are lost at once: oneself first.
-//! - [`outlier`]: which nodes of a region fail what they are asked.
 //! - [`owd`]: by how much the one-way delay exceeds its least, between clocks that do not agree.
-//! - [`warmup`]: just started, what was not heard yet is not gone.
 //! - [`window`]: what of a link is measured over windows of time: loss, jitter, round trips.
+//!
+//! What that says of pairs, nodes and oneself:
+//!
+//! - [`health`]: whether traffic may rely on the direct way between two nodes.
+//! - [`outlier`]: which nodes of a region fail what they are asked.
+//! - [`isolation`]: when many links are lost at once: oneself first.
+//! - [`warmup`]: just started, what was not heard yet is not gone.
+//!
+//! Where traffic goes:
+//!
 //! - [`cost`]: what a link costs a flow.
 //! - [`graph`]: what is known of the mesh.
 //! - [`paths`]: the best path to every destination, and a backup.
@@ -26,6 +34,7 @@ pub mod liveness;
 pub mod outlier;
 pub mod owd;
 pub mod paths;
+mod random;
 pub mod rtt;
 pub mod warmup;
 pub mod window;

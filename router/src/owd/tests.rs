@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::liveness::SplitMix64;
+use crate::random::SplitMix64;
 
 /// Two clocks and the way between them. All times are of the receiver's clock, from its start.
 struct Way {

@@ -1,7 +1,10 @@
 //! Which node of a region takes a flow.
 
 use super::RouteTable;
-use crate::graph::{NodeKey, RegionId, Service};
+use crate::{
+    graph::{NodeKey, RegionId, Service},
+    random::SplitMix64,
+};
 
 impl RouteTable {
     /// The node of `region` that takes a flow; `None` if none can.
@@ -99,10 +102,7 @@ fn arrival(flow: u64, key: NodeKey, weight: u32) -> f64 {
     -libm::log(uniform) / f64::from(weight)
 }
 
-/// Spreads a change of any bit over all bits: the finaliser of SplitMix64.
+/// Spreads a change of any bit over all bits.
 fn mix(value: u64) -> u64 {
-    let mut mixed = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+    SplitMix64(value).next()
 }

@@ -1,7 +1,7 @@
 //! The stated bounds, over networks that do what they did elsewhere.
 
 use super::{bench::Network, *};
-use crate::liveness::SplitMix64;
+use crate::random::SplitMix64;
 
 /// Loses a share of everything, in thousandths.
 fn random(seed: u64, per_mille: impl Fn(Duration, Way) -> u64 + 'static) -> Network {

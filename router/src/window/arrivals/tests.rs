@@ -1,5 +1,5 @@
 use super::*;
-use crate::liveness::SplitMix64;
+use crate::random::SplitMix64;
 
 #[expect(
     clippy::disallowed_methods,
