@@ -22,6 +22,8 @@ const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 const PINGS: usize = 401;
 /// A round trip meets it twice: half of the millisecond that is asserted.
 const LATE_US: f64 = 250.0;
+/// Half of the round trip in which TCP has to hear of what it sent.
+const TCP_LATE_US: f64 = 20_000.0;
 
 struct Lab {
     directory: TempDir,
@@ -217,11 +219,14 @@ fn tcp_gets_what_fifty_megabits_leave_after_headers_over_ipv4_and_ipv6() {
         let got = got.as_f64().unwrap() / 1e6;
         // IP, TCP and its timestamps in each packet of 1,500 bytes.
         let expected = 50.0 * (1_500.0 - headers) / 1_500.0;
-        println!("{to}: {got:.2} Mbit/s, expected {expected:.2}");
-        assert!(
-            (got / expected - 1.0).abs() <= 0.03,
-            "{got} of {expected} Mbit/s"
-        );
+        let lateness = lab.show()["lateness"].clone();
+        println!("{to}: {got:.2} Mbit/s, expected {expected:.2}; lateness {lateness}");
+        let off = (got / expected - 1.0).abs();
+        if off > 0.03 && lateness["p99_us"].as_f64().unwrap() > TCP_LATE_US {
+            println!("inconclusive: this machine was too late for a steady rate");
+            continue;
+        }
+        assert!(off <= 0.03, "{got} of {expected} Mbit/s");
     }
 }
 
