@@ -218,5 +218,5 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 it worked, 1 it failed, 2 the command line or a file cannot be used,\n\
-3 verify came to no verdict, because this machine was too late.";
+Exit codes: 0 it worked, 1 it failed, 2 the command line or a file is wrong,
+3 verify: this machine was too late to tell.";
