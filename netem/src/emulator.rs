@@ -129,16 +129,13 @@ impl<P: Clone> Emulator<P> {
     /// What was done so far.
     pub fn report(&mut self, now: Instant) -> Report {
         let mut paths = Vec::new();
-        for from in 0..self.hosts.len() {
-            for to in 0..self.hosts.len() {
-                let path = self.path(now, host(from), host(to));
-                let is_default = path.packets.received == 0
-                    && !path.cut
-                    && !path.down
-                    && path.netem == self.default_pair.to_string();
-                if from != to && !is_default {
-                    paths.push(path);
-                }
+        let default = self.default_pair.to_string();
+        for (from, to) in self.engine.known_pairs() {
+            let path = self.path(now, from, to);
+            let is_default =
+                path.packets.received == 0 && !path.cut && !path.down && path.netem == default;
+            if !is_default {
+                paths.push(path);
             }
         }
         Report {

@@ -168,6 +168,11 @@ impl<P: Clone> Engine<P> {
         }
     }
 
+    /// The directions that carried packets or that something was said of, in order.
+    pub fn known_pairs(&self) -> Vec<(HostId, HostId)> {
+        self.pair_by_hosts.keys().copied().collect()
+    }
+
     /// What became of the packets of the direction `from` to `to`.
     pub fn pair_counters(&self, from: HostId, to: HostId) -> Counters {
         self.pair_by_hosts

@@ -38,7 +38,7 @@ pub(crate) fn pause(length: Duration) {
     let _ = wait(&mut [], Some(clock::now() + length));
 }
 
-/// How late this machine's timers are while nothing else is to do: [`IDLE_WAITS`] of a millisecond.
+/// How late this machine's timers are while nothing else is to do: 200 of a millisecond.
 ///
 /// # Errors
 /// What the system says against waiting.
@@ -62,5 +62,5 @@ fn timespec(timeout: Duration) -> Timespec {
     }
 }
 
-/// A quarter of a second, for a 99th percentile that is worth its name.
+/// A quarter of a second, with a 99th percentile that is worth its name.
 const IDLE_WAITS: usize = 200;

@@ -1,7 +1,12 @@
 //! A matrix as the paths of a topology.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use super::{Matrix, MatrixError, UnknownRegion};
-use crate::topology::{HostSpec, Topology};
+use crate::{
+    model::PairModel,
+    topology::{HostSpec, Topology},
+};
 
 /// Gives every path that the topology leaves to its matrix what that measured. A host is in its
 /// region, or where it names none, in the region of its own name. Does nothing without a matrix.
@@ -14,9 +19,18 @@ pub fn apply(topology: &mut Topology) -> Result<(), ApplyError> {
     };
     let matrix = Matrix::load(name)?;
     let region = |host: &HostSpec| host.region().unwrap_or_else(|| host.name()).to_owned();
+    // Hosts of the same two regions share one model.
+    let mut paths = BTreeMap::new();
     topology.apply_matrix(|_, from, to| {
-        let path = matrix.path(&region(from), &region(to));
-        Ok(Some(path?))
+        let model = match paths.entry((region(from), region(to))) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let (from, to) = place.key();
+                let model = matrix.path(from, to)?;
+                place.insert(model)
+            }
+        };
+        Ok(Some(PairModel::clone(model)))
     })
 }
 
