@@ -1,6 +1,7 @@
 //! The command line of `netem`: one file for each command.
 
 mod control;
+mod help;
 #[cfg(target_os = "linux")]
 mod lab;
 mod presets;
@@ -29,8 +30,10 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Impairs UDP between programs on this machine, without privileges.
+    #[command(after_long_help = help::FILE)]
     Proxy(proxy::Arguments),
     /// Sets what the paths between two hosts of a running proxy do.
+    #[command(after_long_help = help::WORDS)]
     Set {
         #[command(flatten)]
         set: control::SetArguments,
@@ -144,6 +147,10 @@ fn write_json(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Stop> {
 enum Stop {
     #[error("{}", chain(&**_0))]
     Failed(Box<dyn Error>),
+    /// A program that was to be run is not there, or is none.
+    #[cfg(target_os = "linux")]
+    #[error("{}", chain(_0))]
+    NoProgram(crate::lab::ExecError),
     #[error("input or output failed: {0}")]
     Output(#[from] io::Error),
     #[error("{}", chain(&**_0))]
@@ -164,6 +171,8 @@ impl Stop {
     fn code(&self) -> u8 {
         match self {
             Self::Failed(_) | Self::Output(_) => FAILED,
+            #[cfg(target_os = "linux")]
+            Self::NoProgram(_) => NO_PROGRAM,
             Self::Usage(_) => USAGE,
         }
     }
@@ -214,6 +223,9 @@ fn complain(what: &str) {
 
 /// The command worked as far as its words go, and then failed.
 const FAILED: u8 = 1;
+/// As shells have it.
+#[cfg(target_os = "linux")]
+const NO_PROGRAM: u8 = 127;
 /// The command line or a file that it names cannot be used.
 const USAGE: u8 = 2;
 

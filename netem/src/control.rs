@@ -7,7 +7,7 @@ use crate::report::{Path, Report};
 
 pub use self::{
     client::{Client, ClientError},
-    server::{Server, ServerError},
+    server::{Interest, Server, ServerError},
 };
 
 mod client;
@@ -65,5 +65,5 @@ pub enum Answer {
 
 /// The longest line of a command: a loss trace of a hundred thousand packets fits.
 pub const MAX_COMMAND_BYTES: usize = 128 * 1024;
-/// The longest line of an answer: a thousand paths and their counters fit.
+/// The longest line of an answer: fifteen thousand paths between regions and their counters fit.
 pub const MAX_ANSWER_BYTES: usize = 16 << 20;

@@ -1,6 +1,9 @@
 //! An engine with names, and an account of itself: what the real-time backends have in common.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use crate::{
     control::{Answer, Command, Paths},
@@ -26,7 +29,8 @@ pub struct Emulator<P> {
     engine: Engine<P>,
     hosts: Vec<Host>,
     host_by_name: BTreeMap<String, HostId>,
-    default_pair: PairModel,
+    /// Paths that commands were about.
+    changed: BTreeSet<(HostId, HostId)>,
     start: Instant,
     lateness: LatenessHistogram,
     idle_timer: Lateness,
@@ -51,7 +55,7 @@ impl<P: Clone> Emulator<P> {
         let default_pair = topology.default().cloned().unwrap_or_default();
         let mut engine = Engine::new(EngineConfig {
             seed: topology.seed(),
-            default_pair: default_pair.clone(),
+            default_pair,
             max_queued_bytes: MAX_QUEUED_BYTES,
         });
         for path in topology.paths() {
@@ -73,7 +77,7 @@ impl<P: Clone> Emulator<P> {
             engine,
             hosts: hosts.collect(),
             host_by_name,
-            default_pair,
+            changed: BTreeSet::new(),
             start: now,
             lateness: LatenessHistogram::new(),
             idle_timer,
@@ -126,16 +130,15 @@ impl<P: Clone> Emulator<P> {
         done.map_or_else(|reason| Answer::Refused { reason }, Answer::Done)
     }
 
-    /// What was done so far.
+    /// What was done so far. Takes some microseconds for each path that it lists.
     pub fn report(&mut self, now: Instant) -> Report {
         let mut paths = Vec::new();
-        let default = self.default_pair.to_string();
         for (from, to) in self.engine.known_pairs() {
-            let path = self.path(now, from, to);
-            let is_default =
-                path.packets.received == 0 && !path.cut && !path.down && path.netem == default;
-            if !is_default {
-                paths.push(path);
+            let carried = self.engine.pair_counters(from, to).received > 0;
+            let state = self.engine.pair_state(now, from, to);
+            let is_off = state.is_cut || state.is_down;
+            if carried || is_off || self.changed.contains(&(from, to)) {
+                paths.push(self.path(now, from, to));
             }
         }
         Report {
@@ -171,6 +174,7 @@ impl<P: Clone> Emulator<P> {
         let mut changed = Vec::new();
         for (from, to) in directions {
             change(&mut self.engine, from, to);
+            self.changed.insert((from, to));
             changed.push(self.path(now, from, to));
         }
         Ok(changed)

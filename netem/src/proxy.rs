@@ -149,6 +149,10 @@ impl Ports for Hub {
                 drops.add(OwnDrop::Stranger, 1);
                 continue;
             };
+            if from == to {
+                drops.add(OwnDrop::NoHost, 1);
+                continue;
+            }
             take(Arrived {
                 from,
                 to,
@@ -185,7 +189,7 @@ impl Ports for Hub {
                 self.fronts[from].send(payloads, address, &mut self.run)
             });
             drops.add(OwnDrop::Unsent, (run.len() - taken) as u64);
-            run.iter().for_each(&mut sent);
+            run[..taken].iter().for_each(&mut sent);
         }
         deliveries.clear();
     }

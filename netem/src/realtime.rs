@@ -6,7 +6,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::{
     clock,
-    control::{Command, Server},
+    control::{Command, Interest, Server},
     emulator::Emulator,
     engine::{Delivery, HostId},
     report::{OwnDrop, OwnDrops, Report},
@@ -15,6 +15,8 @@ use crate::{
 pub use self::wait::idle_timer;
 pub(crate) use self::wait::{be_precise, pause, wait};
 
+#[cfg(test)]
+mod tests;
 mod wait;
 
 /// Where packets come from and go to.
@@ -25,7 +27,8 @@ pub trait Ports {
     /// What to wait on; the index of each is what [`Self::receive`] is called with.
     fn sources(&self) -> Vec<BorrowedFd<'_>>;
 
-    /// Reads packets from the source at `index`, [`BATCH`] at the most, and gives each to `take`.
+    /// Reads some packets from the source at `index` and gives each to `take`: few enough that the
+    /// other sources have their turn.
     ///
     /// Losses that no model means are counted in `drops`.
     ///
@@ -40,7 +43,7 @@ pub trait Ports {
 
     /// Hands packets over and empties `deliveries`; never waits. Those of one pair stay in order.
     ///
-    /// Tells `sent` of each packet as soon as it has left.
+    /// Tells `sent` of each packet as soon as it has left; not of one that the system did not take.
     fn send(
         &mut self,
         deliveries: &mut Vec<Delivery<Self::Packet>>,
@@ -86,9 +89,11 @@ pub fn run<P: Ports>(
         if ready.control
             && let Some(server) = &mut control
         {
-            emulator.own_drops.set(OwnDrop::Unread, ports.unread());
             server.serve(|command| {
                 is_over |= command == Command::Stop;
+                if command == Command::Show {
+                    emulator.own_drops.set(OwnDrop::Unread, ports.unread());
+                }
                 emulator.handle_command(now, &command)
             });
         }
@@ -104,15 +109,22 @@ pub fn run<P: Ports>(
                 emulator.handle_packet(now, from, to, bytes, packet);
             })?;
         }
-        while due.len() < MAX_DUE
-            && let Some(delivery) = emulator.poll_delivery(now)
-        {
-            due.push(delivery);
+        // All of it before anything is read again: what is read faster than it is handed over
+        // would fill the emulator, and not the system's queues, where it shows as unread.
+        loop {
+            while due.len() < MAX_DUE
+                && let Some(delivery) = emulator.poll_delivery(now)
+            {
+                due.push(delivery);
+            }
+            if due.is_empty() {
+                break;
+            }
+            // The clock once more for each: what is sent first must not count as late as the last.
+            ports.send(&mut due, &mut drops, |delivery| {
+                emulator.on_handed_over(clock::now(), delivery.deadline);
+            });
         }
-        // The clock once more for each: what is sent first must not count as late as the last.
-        ports.send(&mut due, &mut drops, |delivery| {
-            emulator.on_handed_over(clock::now(), delivery.deadline);
-        });
         emulator.own_drops.absorb(&drops);
     }
     emulator.own_drops.set(OwnDrop::Unread, ports.unread());
@@ -135,12 +147,12 @@ fn next_ready<P: Ports>(
 ) -> io::Result<Ready> {
     let reads = |source| PollFd::from_borrowed_fd(source, PollFlags::IN);
     let mut waits = vec![reads(stop)];
-    waits.extend(control.into_iter().flat_map(Server::sources).map(|source| {
-        let (source, writes) = source;
-        let flags = if writes {
-            PollFlags::IN | PollFlags::OUT
-        } else {
-            PollFlags::IN
+    let controls = control.into_iter().flat_map(Server::sources);
+    waits.extend(controls.map(|(source, interest)| {
+        let flags = match interest {
+            Interest::Read => PollFlags::IN,
+            Interest::ReadAndWrite => PollFlags::IN | PollFlags::OUT,
+            Interest::Write => PollFlags::OUT,
         };
         PollFd::from_borrowed_fd(source, flags)
     }));
@@ -160,9 +172,5 @@ fn next_ready<P: Ports>(
     })
 }
 
-/// Packets that are read at one go from one source. Far below what a socket's buffer holds, so
-/// that no source waits long for the others; far above one, so that calls of the system are few.
-pub const BATCH: usize = 64;
-
-/// Packets that are handed over in one turn, so that what arrives meanwhile is read in time.
+/// Packets that are handed over at one go, so that they share few calls of the system.
 const MAX_DUE: usize = 256;

@@ -26,7 +26,8 @@ pub struct Report {
     pub queued_bytes_max: u64,
     /// Packets that were lost by the emulator or the system under it, and not by any model.
     pub own_drops: BTreeMap<String, u64>,
-    /// Each direction between two hosts that carried packets or is not the default.
+    /// Each direction between two hosts that carried packets, is cut or down, or was changed by a
+    /// command.
     pub paths: Vec<Path>,
 }
 
@@ -63,7 +64,7 @@ pub struct Packets {
     pub received: u64,
     /// Copies that were made.
     pub copied: u64,
-    /// Handed over.
+    /// Handed over; what the system did not take of it is among the report's own drops.
     pub delivered: u64,
     /// On their way.
     pub queued: u64,
@@ -112,7 +113,7 @@ pub enum OwnDrop {
     Unsent,
     /// It came from nobody that the emulator knows.
     Stranger,
-    /// It was for nobody that the emulator knows.
+    /// It was for nobody else that the emulator knows.
     NoHost,
 }
 

@@ -36,7 +36,13 @@ mod print;
 mod read;
 mod value;
 
-use std::{fs, net::SocketAddr, path::Path, str::FromStr};
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::SocketAddr,
+    path::Path,
+    str::FromStr,
+};
 
 pub use self::error::{Fault, Problem, TopologyError};
 use crate::model::{PairModel, Schedule};
@@ -77,7 +83,7 @@ impl Topology {
     /// - [`TopologyError::Read`]: there is no file, or it is not UTF-8 text.
     /// - [`TopologyError::Invalid`]: it lists everything that is wrong.
     pub fn load(path: &Path) -> Result<Self, TopologyError> {
-        let text = fs::read_to_string(path).map_err(|source| TopologyError::Read {
+        let text = text_of(path).map_err(|source| TopologyError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -182,6 +188,22 @@ impl Topology {
     /// More than fit one machine, and few enough that all pairs of them do.
     pub const MAX_HOSTS: usize = 1_000;
 }
+
+/// What a file holds, unless that is more than anybody writes.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        let limit = format!("it has more than {MAX_FILE_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, limit));
+    }
+    Ok(text)
+}
+
+/// A thousand hosts, each with paths to a dozen others and a page of changes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
 impl FromStr for Topology {
     type Err = TopologyError;

@@ -65,7 +65,7 @@ pub struct Options<'a> {
     /// Of the emulators.
     pub seed: u64,
     /// Whether a backend that this machine does not allow is left out with a word on `progress`,
-    /// rather than inconclusive: for those that nobody named.
+    /// rather than an error: for those that nobody named.
     pub skip_unavailable: bool,
     /// Gets the rows as a JSON list.
     pub json: Option<&'a Path>,
@@ -89,6 +89,7 @@ impl Default for Options<'_> {
 /// # Errors
 /// - [`VerifyError::Json`]: nothing was measured, or all was and could not be written.
 /// - [`VerifyError::Output`]: all was measured, and the table is not whole.
+/// - [`VerifyError::Unavailable`]: a backend is not allowed here that may not be left out.
 pub fn run(
     grounds: &mut [Box<dyn Ground>],
     options: &Options<'_>,
@@ -99,7 +100,7 @@ pub fn run(
     let json = options.json.map(JsonFile::create).transpose()?;
     let mut findings = Findings::default();
     for ground in grounds {
-        measure(&mut **ground, options, &mut findings, progress);
+        measure(&mut **ground, options, &mut findings, progress)?;
     }
     if let Some(json) = json {
         json.write(&findings.rows)?;
@@ -114,7 +115,7 @@ fn measure(
     options: &Options<'_>,
     findings: &mut Findings,
     progress: &mut dyn Write,
-) {
+) -> Result<(), VerifyError> {
     let (backend, time) = (ground.backend(), ground.time());
     for stage in plan::stages(time, options.seed) {
         let began = clock::now();
@@ -130,14 +131,18 @@ fn measure(
             }
             Err(GroundError::Unavailable { reason }) if options.skip_unavailable => {
                 say(progress, &format!("{backend}: left out: {reason}"));
-                return;
+                return Ok(());
             }
-            Err(error) => {
-                findings.rows.push(judge::no_run(backend, &stage, &error));
-                return;
+            Err(GroundError::Unavailable { reason }) => {
+                return Err(VerifyError::Unavailable { backend, reason });
+            }
+            Err(GroundError::Failed { reason }) => {
+                findings.rows.push(judge::no_run(backend, &stage, &reason));
+                return Ok(());
             }
         }
     }
+    Ok(())
 }
 
 fn announcement(backend: Backend, time: Time, stage: &Stage) -> String {
@@ -192,6 +197,14 @@ pub enum VerifyError {
     /// The table cannot be written.
     #[error("the output could not be written: {0}")]
     Output(#[from] io::Error),
+    /// A backend that was named is not allowed on this machine.
+    #[error("{backend}: {reason}")]
+    Unavailable {
+        /// Which.
+        backend: Backend,
+        /// What is missing.
+        reason: String,
+    },
 }
 
 /// Progress is a courtesy: who closed it does not want it.

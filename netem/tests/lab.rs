@@ -246,12 +246,57 @@ fn forwarder_that_was_killed_leaves_nothing_that_the_next_one_does_not_clear() {
             .success()
     );
     assert_eq!(lab.namespaces().len(), 3);
-    // At once, while the kernel may still be at it.
+    until("it is seen to be dead", || {
+        let said = lab.run(&["exec", REGIONS[0], "--", "true"]);
+        let complaint = String::from_utf8(said.stderr).unwrap();
+        said.status.code() == Some(2) && complaint.contains("the lab test-killed was killed")
+    });
     lab.does(&["up", lab.file().to_str().unwrap()]);
     assert!(lab.run(&["show"]).status.success());
     lab.does(&["down"]);
     assert_eq!(lab.namespaces().len(), 0);
     assert!(!Path::new("/run/netem/test-killed").exists());
+}
+
+#[test]
+#[ignore = "needs root and ip"]
+fn up_that_is_interrupted_leaves_no_lab() {
+    let lab = Lab::absent("test-interrupted");
+    let mut up = lab.netem(&["up", lab.file().to_str().unwrap()]);
+    let mut up = up.stderr(Stdio::piped()).spawn().unwrap();
+    until("it is being built", || lab.namespaces().len() > 1);
+    let pid = up.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = up.wait().unwrap();
+    // It may have been up by then: then it was not interrupted, and `down` ends it.
+    if ended.success() {
+        lab.does(&["down"]);
+    }
+    assert_eq!(lab.namespaces().len(), 0);
+    assert!(!Path::new("/run/netem/test-interrupted").exists());
+}
+
+#[test]
+#[ignore = "needs root and ip"]
+fn program_that_is_not_there_is_told_from_one_that_fails() {
+    let lab = Lab::new("test-exec");
+    assert_eq!(
+        lab.exec(REGIONS[0], &["sh", "-c", "exit 7"]).status.code(),
+        Some(7)
+    );
+    let absent = lab.exec(REGIONS[0], &["no-such-program"]);
+    assert_eq!(absent.status.code(), Some(127));
+    let complaint = String::from_utf8(absent.stderr).unwrap();
+    assert!(
+        complaint.contains("cannot run no-such-program"),
+        "{complaint}"
+    );
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn mistakes_are_one_line_each_with_exit_2_and_leave_nothing_behind() {
     let taken = t.fronts[0];
     let other = socket().local_addr().unwrap();
     for (arguments, said) in [
-        (vec!["proxy"], "--config <FILE>"),
+        (vec!["proxy"], "give --config FILE, or --host"),
         (
             vec!["proxy", "--config", "/no/such/file"],
             "could not be read",

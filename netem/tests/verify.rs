@@ -76,19 +76,21 @@ fn unavailable() -> GroundError {
 }
 
 /// The verdict on a backend that gives no run, its table, and what was said meanwhile.
-fn verify_without(error: GroundError, options: &Options<'_>) -> (Verdict, String, String) {
+fn verify_without(
+    error: GroundError,
+    options: &Options<'_>,
+) -> Result<(Verdict, String, String), VerifyError> {
     let mut grounds: [Box<dyn Ground>; 1] = [Box::new(NoGround(error))];
     let (mut table, mut progress) = (Vec::new(), Vec::new());
-    let verdict = verify::run(&mut grounds, options, &mut table, &mut progress).unwrap();
+    let verdict = verify::run(&mut grounds, options, &mut table, &mut progress)?;
     let [table, progress] = [table, progress].map(|text| String::from_utf8(text).unwrap());
-    (verdict, table, progress)
+    Ok((verdict, table, progress))
 }
 
 #[test]
-fn a_backend_that_was_named_and_is_not_there_is_inconclusive_with_its_reason() {
-    let (verdict, table, _) = verify_without(unavailable(), &Options::default());
-    assert_eq!(verdict, Verdict::Inconclusive);
-    assert!(table.contains("the lab needs root"), "{table}");
+fn a_backend_that_was_named_and_is_not_there_is_an_error_with_its_reason() {
+    let error = verify_without(unavailable(), &Options::default()).unwrap_err();
+    assert_eq!(error.to_string(), "lab: the lab needs root");
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn a_backend_that_nobody_named_is_left_out_where_it_is_not_there() {
         skip_unavailable: true,
         ..Options::default()
     };
-    let (verdict, table, progress) = verify_without(unavailable(), &options);
+    let (verdict, table, progress) = verify_without(unavailable(), &options).unwrap();
     // Nothing was measured.
     assert_eq!(verdict, Verdict::Inconclusive);
     assert!(!table.contains("lab"), "{table}");
@@ -109,7 +111,7 @@ fn a_backend_that_nobody_named_is_left_out_where_it_is_not_there() {
     let failed = GroundError::Failed {
         reason: String::from("it burns"),
     };
-    let (verdict, table, _) = verify_without(failed, &options);
+    let (verdict, table, _) = verify_without(failed, &options).unwrap();
     assert_eq!(verdict, Verdict::Fail);
     assert!(table.contains("it burns"), "{table}");
 }

@@ -41,7 +41,7 @@ pub(super) struct Between {
 pub(super) struct Format {
     /// Prints JSON, for programs.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Emulator {
@@ -94,7 +94,12 @@ pub(super) fn ask(
         ClientError::Refused { .. } => Stop::usage(error),
         ClientError::Absent { .. } | ClientError::Failed { .. } => Stop::failed(error),
     })?;
-    match (&answer, format.json) {
+    write(&answer, format, out)
+}
+
+/// Shows an answer.
+pub(super) fn write(answer: &Answer, format: &Format, out: &mut dyn Write) -> Result<(), Stop> {
+    match (answer, format.json) {
         (Answer::Done(paths), false) => Ok(out.write_all(text::paths(paths).as_bytes())?),
         (Answer::Done(paths), true) => write_json(paths, out),
         (Answer::Report(report), false) => Ok(out.write_all(text::report(report).as_bytes())?),

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io::{Read, Write},
+    io::{self, Read, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     path::PathBuf,
     process::{self, Child, Stdio},
@@ -10,12 +10,13 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Stop, control, stop, text, topology_from};
+use super::{Stop, control, help, stop, text, topology_from, write_json};
 use crate::{
     clock,
-    control::{Answer, Client, Command},
-    lab::{self, Claim, ClaimError, LabName, RegionName, State, check_privileges},
+    control::{Answer, Client, ClientError, Command},
+    lab::{self, Claim, ClaimError, ExecError, LabName, RegionName, State, check_privileges},
     nearest::{did_you_mean, nearest},
     realtime,
 };
@@ -23,6 +24,7 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Lab {
     /// Builds a lab from a topology file, with a region for each of its hosts.
+    #[command(after_long_help = help::FILE)]
     Up(Up),
     /// Runs a program in a region.
     Exec {
@@ -35,6 +37,7 @@ pub(super) enum Lab {
         program: Vec<OsString>,
     },
     /// Sets what the paths between two regions do.
+    #[command(after_long_help = help::WORDS)]
     Set {
         #[command(flatten)]
         set: control::SetArguments,
@@ -86,6 +89,8 @@ pub(super) struct Up {
     /// Stays until ctrl-C, and clears the lab away then.
     #[arg(long)]
     foreground: bool,
+    #[command(flatten)]
+    format: control::Format,
 }
 
 /// Which lab.
@@ -101,11 +106,21 @@ impl Which {
         LabName::try_new(&self.name).map_err(Stop::usage)
     }
 
-    /// The lab, if there is one.
-    fn state(&self) -> Result<State, Stop> {
+    /// What there is of the lab.
+    fn remains(&self) -> Result<State, Stop> {
         check_privileges().map_err(Stop::usage)?;
         let state = State::load(&self.name()?).map_err(Stop::failed)?;
         state.ok_or_else(|| Stop::usage(NoLab(self.name.clone())))
+    }
+
+    /// The lab, which is up.
+    fn state(&self) -> Result<State, Stop> {
+        let state = self.remains()?;
+        if state.is_alive() {
+            Ok(state)
+        } else {
+            Err(Stop::usage(DeadLab(self.name.clone())))
+        }
     }
 
     fn client(&self) -> Result<Client, Stop> {
@@ -153,6 +168,7 @@ fn stay(up: &Up, out: &mut dyn Write) -> Result<(), Stop> {
 
 /// Has a process of its own run the lab, and waits until it is up.
 fn start(up: &Up, out: &mut dyn Write) -> Result<(), Stop> {
+    let stop = stop::on_signals()?;
     // What is wrong with the file or with the name is told by this process.
     topology_from(&up.file)?;
     let name = up.lab.name()?;
@@ -163,7 +179,7 @@ fn start(up: &Up, out: &mut dyn Write) -> Result<(), Stop> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // The ctrl-C of this terminal is not for it.
+        // The ctrl-C of this terminal is for this process, which ends it in order.
         .process_group(0)
         .spawn()?;
     let deadline = clock::now() + UP_DEADLINE;
@@ -179,25 +195,52 @@ fn start(up: &Up, out: &mut dyn Write) -> Result<(), Stop> {
         {
             break report;
         }
-        if clock::now() > deadline {
-            forwarder.kill()?;
-            return Err(Stop::failed(NotUp("it took too long".into())));
+        let interrupted = stop::has_come(&stop)?;
+        if interrupted || clock::now() > deadline {
+            end(&mut forwarder)?;
+            let why = if interrupted {
+                "it was interrupted"
+            } else {
+                "it took too long"
+            };
+            return Err(Stop::failed(NotUp(why.into())));
         }
         realtime::pause(POLL);
     };
+    if up.format.json {
+        return write_json(&report.hosts, out);
+    }
     out.write_all(text::hosts(&report.hosts).as_bytes())?;
     let lab = if up.lab.name == DEFAULT {
         String::new()
     } else {
         format!(" --lab {name}")
     };
+    let [one, other, ..] = report.hosts.as_slice() else {
+        return Ok(());
+    };
     writeln!(out, "\nthe lab is up; now for example")?;
-    writeln!(
-        out,
-        "  netem lab exec{lab} {} -- ping {}",
-        report.hosts[0].name, report.hosts[1].reached_at[0]
-    )?;
+    let (one, other) = (&one.name, &other.reached_at[0]);
+    writeln!(out, "  netem lab exec{lab} {one} -- ping {other}")?;
     Ok(writeln!(out, "  netem lab down{lab}")?)
+}
+
+/// Has a forwarder clear its lab away, and waits until it has.
+fn end(forwarder: &mut Child) -> io::Result<()> {
+    let pid = i32::try_from(forwarder.id()).ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let deadline = clock::now() + DOWN_DEADLINE;
+    while forwarder.try_wait()?.is_none() {
+        if clock::now() > deadline {
+            // What it leaves is cleared away by the next lab of the name.
+            return forwarder.kill();
+        }
+        realtime::pause(POLL);
+    }
+    Ok(())
 }
 
 /// What a process said before it ended, without its name.
@@ -227,19 +270,28 @@ fn exec(lab: &Which, region: &str, program: &[OsString]) -> Result<(), Stop> {
     };
     match lab::exec(&namespace, program, arguments) {
         Ok(never) => match never {},
+        Err(error @ ExecError::Program { .. }) => Err(Stop::NoProgram(error)),
         Err(error) => Err(Stop::failed(error)),
     }
 }
 
 /// Ends a lab in order if it runs, and clears away what is left of it in any case.
 fn down(lab: &Which, format: &control::Format, out: &mut dyn Write) -> Result<(), Stop> {
-    let state = lab.state()?;
-    if state.is_alive() {
-        let client = client_of(&state);
-        control::ask(&client, &Command::Show, format, out)?;
-        client.ask(&Command::Stop).map_err(Stop::failed)?;
-    }
     let deadline = clock::now() + DOWN_DEADLINE;
+    let state = lab.remains()?;
+    while state.is_alive() {
+        let client = client_of(&state);
+        // What cannot be shown is no reason to leave it up.
+        if let Ok(answer) = client.ask(&Command::Show) {
+            control::write(&answer, format, out)?;
+        }
+        match client.ask(&Command::Stop) {
+            Ok(_) => break,
+            // It is being built.
+            Err(ClientError::Absent { .. }) if clock::now() < deadline => realtime::pause(POLL),
+            Err(error) => return Err(Stop::failed(error)),
+        }
+    }
     loop {
         match Claim::try_new(&lab.name()?) {
             Ok(claim) => return claim.clean_up().map_err(Stop::failed),
@@ -259,6 +311,10 @@ fn client_of(state: &State) -> Client {
 #[derive(Debug, thiserror::Error)]
 #[error("no lab is named {0}: netem lab up FILE builds one")]
 struct NoLab(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the lab {0} was killed: netem lab down clears it away")]
+struct DeadLab(String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("the lab has no region {0}")]

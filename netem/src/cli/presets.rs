@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Stop, write_json};
-use crate::words::{Preset, presets};
+use crate::words::presets;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -31,15 +31,16 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Stop
         });
         return write_json(&views.collect::<Vec<_>>(), out);
     }
-    let width = |text: fn(&Preset) -> &'static str| {
-        let widths = presets().iter().map(|preset| text(preset).len());
-        widths.max().unwrap_or_default()
-    };
-    let (names, words) = (width(Preset::name), width(Preset::words));
-    writeln!(out, "{:names$}  {:words$}  FIGURES OF", "NAME", "EACH WAY")?;
+    let names = presets().iter().map(|preset| preset.name().len()).max();
+    let names = names.unwrap_or_default();
+    writeln!(out, "{:names$}  EACH WAY", "NAME")?;
     for preset in presets() {
-        let (name, what, source) = (preset.name(), preset.words(), preset.source());
-        writeln!(out, "{name:names$}  {what:words$}  {source}")?;
+        let words = match preset.words() {
+            "" => "(a perfect wire)",
+            words => words,
+        };
+        writeln!(out, "{:names$}  {words}", preset.name())?;
     }
+    writeln!(out, "\n--json says whose figures they are")?;
     Ok(())
 }

@@ -5,17 +5,16 @@ use std::{io::Write, net::SocketAddr, os::fd::AsFd, path::PathBuf, str::FromStr}
 use clap::Args;
 
 use super::{Stop, control, stop, text, topology_from, write_json};
-use crate::{model::PairModel, proxy::Proxy, topology::Topology};
+use crate::{
+    model::PairModel,
+    proxy::Proxy,
+    topology::{Topology, TopologyError},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Topology file: hosts, their addresses and fronts, and what lies between them.
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "host",
-        conflicts_with = "host"
-    )]
+    #[arg(long, value_name = "FILE", conflicts_with = "host")]
     config: Option<PathBuf>,
     /// In place of a file: a host, where its program is, and its front, where the others reach it.
     ///
@@ -46,6 +45,7 @@ struct HostArgument {
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<(), Stop> {
     let topology = match &arguments.config {
         Some(file) => topology_from(file)?,
+        None if arguments.host.is_empty() => return Err(Stop::usage(NoHosts)),
         None => given(arguments)?,
     };
     let stop = stop::on_signals()?;
@@ -86,7 +86,14 @@ fn given(arguments: &Arguments) -> Result<Topology, Stop> {
             file.push_str(&format!("address = \"{address}\"\n"));
         }
     }
-    file.parse().map_err(Stop::usage)
+    file.parse().map_err(|error| match error {
+        // Its lines are none that anybody wrote.
+        TopologyError::Invalid { problems, .. } => {
+            let faults = problems.iter().map(|problem| problem.fault.to_string());
+            Stop::usage(Hosts(faults.collect::<Vec<_>>().join("; ")))
+        }
+        error @ TopologyError::Read { .. } => Stop::usage(error),
+    })
 }
 
 impl FromStr for HostArgument {
@@ -111,3 +118,11 @@ impl FromStr for HostArgument {
         })
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("--host: {0}")]
+struct Hosts(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("which hosts? give --config FILE, or --host NAME=ADDRESS,FRONT for each")]
+struct NoHosts;

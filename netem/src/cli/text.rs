@@ -39,20 +39,9 @@ pub(super) fn report(report: &Report) -> String {
     );
     text.push('\n');
     text.push_str(&hosts(&report.hosts));
-    let (shown, idle): (Vec<&Path>, Vec<&Path>) = report
-        .paths
-        .iter()
-        .partition(|path| path.packets.received > 0 || path.cut || path.down);
-    if !shown.is_empty() {
+    if !report.paths.is_empty() {
         text.push('\n');
-        text.push_str(&paths(shown));
-    }
-    if !idle.is_empty() {
-        let _ = writeln!(
-            text,
-            "\n{} more paths carried nothing; --json has them",
-            idle.len()
-        );
+        text.push_str(&paths(&report.paths));
     }
     text
 }

@@ -86,5 +86,5 @@ pub enum ClientError {
     },
 }
 
-/// The loop that answers has a turn every millisecond.
+/// The loop that answers has other things to do, but nothing that takes a second.
 const DEADLINE: Duration = Duration::from_secs(5);

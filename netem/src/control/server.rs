@@ -6,14 +6,16 @@ use std::{
     os::{
         fd::{AsFd, BorrowedFd},
         unix::{
-            fs::{FileTypeExt, PermissionsExt},
+            fs::{FileTypeExt, MetadataExt},
             net::{UnixListener, UnixStream},
         },
     },
     path::{Path, PathBuf},
 };
 
-use super::{Answer, Command, MAX_COMMAND_BYTES};
+use rustix::{fs::Mode, process::umask};
+
+use super::{Answer, Command, MAX_ANSWER_BYTES, MAX_COMMAND_BYTES};
 
 /// A Unix socket that takes commands, never blocks, and is removed at its end.
 ///
@@ -21,6 +23,8 @@ use super::{Answer, Command, MAX_COMMAND_BYTES};
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    /// Of the socket's file, as far as it is known.
+    inode: Option<u64>,
     listener: UnixListener,
     clients: Vec<Client>,
 }
@@ -30,6 +34,8 @@ pub struct Server {
 struct Client {
     stream: UnixStream,
     input: Vec<u8>,
+    /// Whether it will say no more.
+    ended: bool,
     output: Vec<u8>,
 }
 
@@ -49,14 +55,18 @@ impl Server {
             Err(_) => {}
         }
         let bound = (|| {
-            let listener = UnixListener::bind(path)?;
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+            // From the first moment on: permissions that are set afterwards come too late.
+            let before = umask(Mode::RWXG | Mode::RWXO);
+            let listener = UnixListener::bind(path);
+            umask(before);
+            let listener = listener?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         })();
         match bound {
             Ok(listener) => Ok(Self {
                 path: path.into(),
+                inode: inode(path),
                 listener,
                 clients: Vec::new(),
             }),
@@ -67,11 +77,18 @@ impl Server {
         }
     }
 
-    /// What to wait on, and whether also for room to write.
-    pub fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, bool)> {
-        let clients = self.clients.iter();
-        std::iter::once((self.listener.as_fd(), false))
-            .chain(clients.map(|client| (client.stream.as_fd(), !client.output.is_empty())))
+    /// What to wait on, and for what.
+    pub fn sources(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Interest)> {
+        let clients = self.clients.iter().map(|client| {
+            let interest = match (client.ended, client.output.is_empty()) {
+                (false, true) => Interest::Read,
+                (false, false) => Interest::ReadAndWrite,
+                // It stays readable, and nothing comes.
+                (true, _) => Interest::Write,
+            };
+            (client.stream.as_fd(), interest)
+        });
+        std::iter::once((self.listener.as_fd(), Interest::Read)).chain(clients)
     }
 
     /// Reads what is there, has each whole command answered, and writes what goes out.
@@ -86,6 +103,7 @@ impl Server {
             self.clients.push(Client {
                 stream,
                 input: Vec::new(),
+                ended: false,
                 output: Vec::new(),
             });
         }
@@ -95,8 +113,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing is left to tell anybody who might care.
-        let _ = fs::remove_file(&self.path);
+        // Not that of another, which was bound after somebody removed this one.
+        if self.inode.is_some() && inode(&self.path) == self.inode {
+            // Nothing is left to tell anybody who might care.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -104,13 +125,9 @@ impl Client {
     /// Whether the connection goes on.
     fn serve(&mut self, answer: &mut impl FnMut(Command) -> Answer) -> bool {
         let mut chunk = [0; 4_096];
-        let mut ended = false;
-        loop {
+        while !self.ended {
             match self.stream.read(&mut chunk) {
-                Ok(0) => {
-                    ended = true;
-                    break;
-                }
+                Ok(0) => self.ended = true,
                 Ok(bytes) => self.input.extend_from_slice(&chunk[..bytes]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(_) => return false,
@@ -127,17 +144,13 @@ impl Client {
                     reason: format!("not a command: {error}"),
                 },
             };
-            let Ok(line) = serde_json::to_vec(&answered) else {
-                return false;
-            };
-            self.output.extend_from_slice(&line);
-            self.output.push(b'\n');
+            self.output.extend(line_of(&answered));
             // Whoever does not read the answers to what it asks is not worth their memory.
-            if self.output.len() > super::MAX_ANSWER_BYTES {
+            if self.output.len() > 2 * MAX_ANSWER_BYTES {
                 return false;
             }
         }
-        self.flush().is_ok() && (!ended || !self.output.is_empty())
+        self.flush().is_ok() && (!self.ended || !self.output.is_empty())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -153,6 +166,35 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// An answer as a line; one that is too long for whoever asked is refused.
+fn line_of(answer: &Answer) -> Vec<u8> {
+    let mut line = serde_json::to_vec(answer).unwrap_or_default();
+    if line.is_empty() || line.len() >= MAX_ANSWER_BYTES {
+        let reason = format!(
+            "the answer has {} bytes, limit is {MAX_ANSWER_BYTES}",
+            line.len()
+        );
+        line = serde_json::to_vec(&Answer::Refused { reason }).unwrap_or_default();
+    }
+    line.push(b'\n');
+    line
+}
+
+/// What to wait for at a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// More of a command.
+    Read,
+    /// That, and room for more of an answer.
+    ReadAndWrite,
+    /// Room for more of an answer.
+    Write,
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|file| file.ino())
 }
 
 fn is_socket(path: &Path) -> bool {

@@ -140,3 +140,52 @@ fn more_clients_than_there_are_places_push_the_oldest_out() {
     assert_eq!(oldest, 0);
     assert!(answer.is_ok());
 }
+
+#[test]
+fn client_that_says_no_more_and_does_not_read_is_not_waited_on_for_reading() {
+    let t = Fixture::new();
+    let mut server = Server::bind(&t.socket()).unwrap();
+    let mut client = UnixStream::connect(t.socket()).unwrap();
+    client.write_all(b"\"show\"\n").unwrap();
+    client.shutdown(std::net::Shutdown::Write).unwrap();
+    // More than the socket's buffers take.
+    let long = || Answer::Refused {
+        reason: "x".repeat(4 << 20),
+    };
+    server.serve(|_| long());
+    let interests: Vec<Interest> = server.sources().map(|(_, interest)| interest).collect();
+    assert_eq!(interests, [Interest::Read, Interest::Write]);
+}
+
+#[test]
+fn answer_that_is_too_long_is_refused_with_its_length() {
+    let t = Fixture::new();
+    let client = Client::new(t.socket());
+    let mut server = Server::bind(&t.socket()).unwrap();
+    let refused = thread::scope(|scope| {
+        let asked = scope.spawn(|| client.ask(&cut()));
+        while !asked.is_finished() {
+            server.serve(|_| Answer::Refused {
+                reason: "x".repeat(MAX_ANSWER_BYTES),
+            });
+            thread::yield_now();
+        }
+        asked.join().unwrap().unwrap_err()
+    });
+    assert!(
+        refused.to_string().starts_with("the answer has "),
+        "{refused}"
+    );
+}
+
+#[test]
+fn socket_that_another_has_bound_meanwhile_is_left_to_it() {
+    let t = Fixture::new();
+    let first = Server::bind(&t.socket()).unwrap();
+    std::fs::remove_file(t.socket()).unwrap();
+    let second = Server::bind(&t.socket()).unwrap();
+    drop(first);
+    assert!(t.socket().exists());
+    drop(second);
+    assert!(!t.socket().exists());
+}

@@ -60,10 +60,10 @@ pub(super) fn up_to(luck: u64, max: u64) -> u64 {
     u64::try_from(product >> 64).expect("the high half of a product of 64-bit numbers")
 }
 
-/// A number between 0 and 1, never one of them.
-#[expect(clippy::cast_precision_loss, reason = "53 bits are exact")]
+/// A number between 0 and 1, never one of them: 52 bits and a half fit a float exactly, 53 do not.
+#[expect(clippy::cast_precision_loss, reason = "52 bits are exact")]
 pub(super) fn fraction(luck: u64) -> f64 {
-    ((luck >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
+    ((luck >> 12) as f64 + 0.5) / (1_u64 << 52) as f64
 }
 
 /// The finalizer of SplitMix64.

@@ -374,6 +374,14 @@ fn packets_of_a_chance_are_copied_or_corrupted_within_five_standard_deviations()
 }
 
 #[test]
+fn luck_at_either_end_is_a_fraction_and_neither_0_nor_1() {
+    for luck in [0, 1, u64::MAX - 1, u64::MAX] {
+        let fraction = random::fraction(luck);
+        assert!(fraction > 0.0 && fraction < 1.0, "{luck}: {fraction}");
+    }
+}
+
+#[test]
 fn corruption_flips_one_bit_and_any_of_them() {
     let mut seen = [false; 24];
     for luck in 0..1_000_u64 {

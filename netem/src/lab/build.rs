@@ -23,7 +23,8 @@ use crate::{
     topology::Topology,
 };
 
-/// A lab that is built and ready to run. Whatever becomes of it, it is cleared away in the end.
+/// A lab that is built and ready to run. Dropping it clears it away; what is left of one whose
+/// process was killed or aborted is cleared by the next of its name.
 #[derive(Debug)]
 pub struct Lab {
     regions: Vec<Region>,

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::{Addresses, EnterError, Namespace, Tun, addresses, payload_offset, tun::DEVICE};
 use crate::{
     engine::{Delivery, HostId},
-    realtime::{Arrived, BATCH, Ports},
+    realtime::{Arrived, Ports},
     report::{OwnDrop, OwnDrops},
 };
 
@@ -97,7 +97,7 @@ impl Ports for Forwarder {
             let packet = &self.buffer[..bytes];
             // Multicast, such as a system's own search for routers, is for nobody here.
             let to = addresses(packet).and_then(|(_, to)| self.region_of(to));
-            let Some(to) = to else {
+            let Some(to) = to.filter(|to| *to != from) else {
                 drops.add(OwnDrop::NoHost, 1);
                 continue;
             };
@@ -129,10 +129,10 @@ impl Ports for Forwarder {
                     tun.send(&packet)
                 }
             };
-            if taken.is_err() {
-                drops.add(OwnDrop::Unsent, 1);
+            match taken {
+                Ok(_) => sent(&delivery),
+                Err(_) => drops.add(OwnDrop::Unsent, 1),
             }
-            sent(&delivery);
         }
     }
 
@@ -163,6 +163,8 @@ fn dropped_in(table: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// Packets that are read at one go from one region, so that none waits long for the others.
+const BATCH: usize = 64;
 /// More than any MTU that a device can have.
 const MAX_PACKET_BYTES: usize = 65_536;
 /// Eight columns of what was received; then bytes, packets and errors.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     checks::{LATENESS_ALLOWED, LeansOn, Measured},
-    ground::{Backend, BackendReport, GroundError, Run, Time},
+    ground::{Backend, BackendReport, Run, Time},
     plan::Stage,
     report::{Findings, Row, Verdict},
 };
@@ -57,17 +57,14 @@ pub(super) fn judge(backend: Backend, time: Time, stage: &Stage, run: &Run) -> F
 }
 
 /// The row of a stage that could not be run.
-pub(super) fn no_run(backend: Backend, stage: &Stage, error: &GroundError) -> Row {
+pub(super) fn no_run(backend: Backend, stage: &Stage, reason: &str) -> Row {
     Row {
         backend,
         model: stage.name.to_owned(),
         test: "run".to_owned(),
         asked: "to its end".to_owned(),
-        measured: error.to_string(),
-        verdict: match error {
-            GroundError::Failed { .. } => Verdict::Fail,
-            GroundError::Unavailable { .. } => Verdict::Inconclusive,
-        },
+        measured: reason.to_owned(),
+        verdict: Verdict::Fail,
     }
 }
 

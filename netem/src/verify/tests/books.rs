@@ -6,7 +6,7 @@ use super::emulate;
 use crate::{
     lateness::Lateness,
     verify::{
-        ground::{Backend, BackendReport, GroundError, Run, Time},
+        ground::{Backend, BackendReport, Run, Time},
         judge::{judge, no_run},
         plan::{Stage, stages},
         report::{Findings, Verdict},
@@ -189,19 +189,13 @@ fn nothing_excuses_virtual_time() {
 }
 
 #[test]
-fn a_backend_that_is_not_there_is_inconclusive_and_one_that_stops_fails() {
+fn a_backend_that_stops_fails() {
     let (stage, _) = load();
-    let reason = String::from("needs root");
-    let unavailable = GroundError::Unavailable {
-        reason: reason.clone(),
-    };
-    let row = no_run(Backend::Lab, &stage, &unavailable);
+    let row = no_run(Backend::Lab, &stage, "it burns");
     assert_eq!(
         (row.verdict, row.measured.as_str()),
-        (Verdict::Inconclusive, "needs root")
+        (Verdict::Fail, "it burns")
     );
-    let row = no_run(Backend::Lab, &stage, &GroundError::Failed { reason });
-    assert_eq!(row.verdict, Verdict::Fail);
 }
 
 #[test]
@@ -209,8 +203,7 @@ fn the_worst_row_decides_and_no_row_decides_nothing() {
     let (stage, _) = load();
     let mut findings = Findings::default();
     assert_eq!(findings.verdict().exit_code(), 3);
-    let reason = String::new();
-    let row = no_run(Backend::Lab, &stage, &GroundError::Unavailable { reason });
+    let row = no_run(Backend::Lab, &stage, "");
     for (verdict, exit_code) in [
         (Verdict::Pass, 0),
         (Verdict::Inconclusive, 3),
