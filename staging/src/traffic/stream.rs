@@ -3,6 +3,7 @@
 use std::{
     io,
     net::SocketAddr,
+    pin::pin,
     time::{Duration, Instant},
 };
 
@@ -82,9 +83,27 @@ async fn send(
     }
     clock::sleep_until(Some(stop_at)).await;
     progress(near.shutdown(), "to be closed").await?;
-    let mut answer = [0; digest::SHA256_OUTPUT_LEN];
-    progress(near.read_exact(&mut answer), "to be answered").await?;
+    let answer = answer(&mut near, published).await?;
     Ok(answer == sha256.finish().as_ref())
+}
+
+/// Reads what the far end answers once it has everything, and waits for as long as it gets more:
+/// over a long way, the near node may have taken much that has not come out.
+async fn answer(
+    near: &mut TcpStream,
+    published: &watch::Sender<StreamTotals>,
+) -> anyhow::Result<[u8; digest::SHA256_OUTPUT_LEN]> {
+    let mut answer = [0; digest::SHA256_OUTPUT_LEN];
+    let mut read = pin!(near.read_exact(&mut answer));
+    let mut received = None;
+    while received != Some(published.borrow().bytes_received) {
+        received = Some(published.borrow().bytes_received);
+        if let Ok(answered) = timeout(STALL, &mut read).await {
+            answered.context("the stream broke while it was to be answered")?;
+            return Ok(answer);
+        }
+    }
+    bail!("the stream waited for {STALL:?} to be answered")
 }
 
 async fn receive(far: TcpListener, published: &watch::Sender<StreamTotals>) -> anyhow::Result<()> {
@@ -122,8 +141,9 @@ const SEED: u64 = 1;
 mod tests {
     use super::*;
 
-    /// Runs a stream of three blocks through a node that changes what `alter` changes.
-    async fn cross(alter: impl Fn(&mut [u8])) -> StreamTotals {
+    /// Runs a stream of three blocks through a node that changes what `alter` changes and passes it
+    /// on in three parts, each after a `pause`.
+    async fn cross(pause: Duration, alter: impl Fn(&mut [u8])) -> StreamTotals {
         let far = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = far.local_addr().unwrap();
         let listen = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -136,7 +156,10 @@ mod tests {
             let mut bytes = Vec::new();
             program.read_to_end(&mut bytes).await.unwrap();
             alter(&mut bytes);
-            service.write_all(&bytes).await.unwrap();
+            for part in bytes.chunks(bytes.len().div_ceil(3)) {
+                tokio::time::sleep(pause).await;
+                service.write_all(part).await.unwrap();
+            }
             service.shutdown().await.unwrap();
             tokio::io::copy(&mut service, &mut program).await.unwrap();
         };
@@ -148,15 +171,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_that_crosses_whole_matches() {
-        let totals = cross(|_| {}).await;
+        let totals = cross(Duration::ZERO, |_| {}).await;
         assert!(totals.bytes_sent >= BLOCK_BYTES as u64, "{totals:?}");
         assert_eq!(totals.bytes_received, totals.bytes_sent);
         assert_eq!(totals.sha256_match, Some(true));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_waited_for_as_long_as_the_far_end_receives() {
+        let totals = cross(STALL * 2 / 3, |_| {}).await;
+        assert_eq!(totals.sha256_match, Some(true));
+    }
+
     #[tokio::test]
     async fn one_changed_bit_does_not_match() {
-        let totals = cross(|bytes| bytes[1_000] ^= 1).await;
+        let totals = cross(Duration::ZERO, |bytes| bytes[1_000] ^= 1).await;
         assert_eq!(totals.sha256_match, Some(false));
     }
 }
