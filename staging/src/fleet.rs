@@ -1,5 +1,6 @@
 //! Real node processes on this machine, owned: they end with their [`Fleet`].
 
+pub mod network;
 pub mod ports;
 
 use std::{
