@@ -71,9 +71,11 @@ pub struct Flow {
     /// What became of its packets.
     #[serde(flatten)]
     pub packets: Packets,
-    /// The median of its last second's one-way delays, in milliseconds.
+    /// The median of its one-way delays, in milliseconds.
     pub delay_p50_ms: Option<f64>,
-    /// The longest of the same.
+    /// Their 99th percentile.
+    pub delay_p99_ms: Option<f64>,
+    /// The longest of them.
     pub delay_max_ms: Option<f64>,
 }
 
@@ -136,7 +138,8 @@ impl Report {
                     from: flow.from,
                     to: flow.to,
                     packets: packets(&flow.totals),
-                    delay_p50_ms: flow.totals.delay_median.map(millis),
+                    delay_p50_ms: flow.totals.delay_p50.map(millis),
+                    delay_p99_ms: flow.totals.delay_p99.map(millis),
                     delay_max_ms: flow.totals.delay_max.map(millis),
                 })
                 .collect(),
@@ -241,7 +244,9 @@ mod tests {
         assert_eq!(node["name"], "ap-1");
         assert_eq!(node["region"], "ap-southeast");
         assert_eq!(node["peers_up"], 2);
-        assert_eq!(json["flows"][0]["delay_p50_ms"], 0.412);
+        assert_eq!(json["flows"][0]["delay_p50_ms"], 0.399);
+        assert_eq!(json["flows"][0]["delay_p99_ms"], 1.203);
+        assert_eq!(json["flows"][0]["delay_max_ms"], 1.97);
     }
 
     #[test]

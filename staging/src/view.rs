@@ -163,7 +163,7 @@ impl fmt::Display for Table<'_> {
         writeln!(
             f,
             "\n{:<29}{:>9}{:>11}{:>8}{:>12}{:>10}",
-            "packets", "sent", "delivered", "lost", "delay p50", "max"
+            "packets", "sent", "delivered", "lost", "delay now", "max"
         )?;
         for FlowRow { from, to, totals } in &snapshot.flows {
             flow(f, &format!("{from} > {to}"), totals)?;
@@ -202,7 +202,7 @@ fn flow(f: &mut fmt::Formatter<'_>, name: &str, totals: &FlowTotals) -> fmt::Res
         totals.sent,
         totals.delivered,
         totals.lost,
-        delay(totals.delay_median),
+        delay(totals.delay_now),
         delay(totals.delay_max),
     );
     writeln!(f, "{}", row.trim_end())

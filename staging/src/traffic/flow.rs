@@ -17,6 +17,9 @@ use super::{
 /// Between two packets of one flow: 50 a second.
 pub const INTERVAL: Duration = Duration::from_millis(20);
 
+/// As often as anybody looks.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
 /// One flow, both ends of it in this process.
 #[derive(Debug)]
 pub struct Flow {
@@ -37,7 +40,7 @@ pub struct Flow {
 impl Flow {
     /// Sends and counts until `stop_at`, then waits for what is under way, at most [`GRACE`].
     ///
-    /// The account is published with every packet, and once more at the end.
+    /// The account is published ten times a second, and once more at the end.
     ///
     /// # Errors
     /// One of the two sockets failed. That nobody listens is no error: those packets are lost.
@@ -47,6 +50,7 @@ impl Flow {
     pub async fn run(self, published: watch::Sender<FlowTotals>) -> anyhow::Result<()> {
         let mut ledger = Ledger::default();
         let mut next_send = self.start_at;
+        let mut next_publish = self.start_at;
         let mut buffer = [0; PACKET_BYTES + 1];
         loop {
             let sending = next_send < self.stop_at;
@@ -81,7 +85,10 @@ impl Flow {
                 }
             }
             ledger.handle_timeout(now);
-            published.send_replace(ledger.totals());
+            if now >= next_publish {
+                published.send_replace(ledger.totals());
+                next_publish = now + PUBLISH_INTERVAL;
+            }
             if next_send >= self.stop_at && ledger.is_settled() {
                 break;
             }

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
+
 /// A packet that has not arrived after this long counts as lost until it does arrive. On one
 /// machine a packet crosses in well under a millisecond; the rest is patience with a busy host.
 pub const GRACE: Duration = Duration::from_secs(1);
@@ -24,8 +26,12 @@ pub struct FlowTotals {
     /// Further copies of packets that had come out before.
     pub duplicates: u64,
     /// The median of the latest one-way delays; none before the first arrival.
-    pub delay_median: Option<Duration>,
-    /// The longest of the same.
+    pub delay_now: Option<Duration>,
+    /// The median of all one-way delays so far.
+    pub delay_p50: Option<Duration>,
+    /// Their 99th percentile.
+    pub delay_p99: Option<Duration>,
+    /// The longest of them.
     pub delay_max: Option<Duration>,
 }
 
@@ -33,7 +39,7 @@ pub struct FlowTotals {
 ///
 /// Call [`Ledger::handle_sent`] and [`Ledger::handle_arrival`] as they happen, and
 /// [`Ledger::handle_timeout`] before [`Ledger::totals`]; [`Ledger::close`] ends it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// Sent within the last [`GRACE`], in order; the last has the number `next - 1`.
     pending: VecDeque<Pending>,
@@ -43,7 +49,10 @@ pub struct Ledger {
     delivered: u64,
     duplicates: u64,
     /// The latest delays, at most [`DELAYS_KEPT`].
-    delays: VecDeque<Duration>,
+    latest: VecDeque<Duration>,
+    /// All delays, in microseconds.
+    delays: Histogram<u64>,
+    delay_max: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -78,10 +87,13 @@ impl Ledger {
             return;
         }
         self.delivered += 1;
-        if self.delays.len() == DELAYS_KEPT {
-            self.delays.pop_front();
+        if self.latest.len() == DELAYS_KEPT {
+            self.latest.pop_front();
         }
-        self.delays.push_back(delay);
+        self.latest.push_back(delay);
+        let micros = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        self.delays.saturating_record(micros);
+        self.delay_max = self.delay_max.max(Some(delay));
     }
 
     /// Counts as lost what has not arrived in time.
@@ -106,17 +118,25 @@ impl Ledger {
         self.pending.iter().all(|packet| packet.arrived)
     }
 
-    /// The account as it stands.
+    /// The account as it stands; some ten thousand steps of work, so not for every packet.
     pub fn totals(&self) -> FlowTotals {
-        let mut delays: Vec<Duration> = self.delays.iter().copied().collect();
-        delays.sort_unstable();
+        let mut latest: Vec<Duration> = self.latest.iter().copied().collect();
+        latest.sort_unstable();
+        let quantile = |quantile| {
+            let micros = self.delays.value_at_quantile(quantile);
+            // A bucket's upper end may lie above all that is in it.
+            self.delay_max
+                .map(|max| Duration::from_micros(micros).min(max))
+        };
         FlowTotals {
             sent: self.next,
             delivered: self.delivered,
             lost: self.overdue.len() as u64,
             duplicates: self.duplicates,
-            delay_median: delays.get(delays.len() / 2).copied(),
-            delay_max: delays.last().copied(),
+            delay_now: latest.get(latest.len() / 2).copied(),
+            delay_p50: quantile(0.5),
+            delay_p99: quantile(0.99),
+            delay_max: self.delay_max,
         }
     }
 
@@ -134,6 +154,26 @@ impl Ledger {
     }
 }
 
+impl Default for Ledger {
+    fn default() -> Self {
+        let delays = Histogram::new_with_bounds(1, MAX_MICROS, DIGITS);
+        Self {
+            pending: VecDeque::new(),
+            overdue: BTreeSet::new(),
+            next: 0,
+            delivered: 0,
+            duplicates: 0,
+            latest: VecDeque::new(),
+            delays: delays.expect("bounds and digits are in range"),
+            delay_max: None,
+        }
+    }
+}
+
+/// A minute; in quantiles, more is a minute.
+const MAX_MICROS: u64 = 60_000_000;
+/// Significant digits of quantiles.
+const DIGITS: u8 = 3;
 /// A bit more than a second of them at the demo's rate: what is shown is the present.
 const DELAYS_KEPT: usize = 64;
 
@@ -201,15 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn delays_are_those_of_the_latest_arrivals_only() {
+    fn the_delay_of_now_is_that_of_the_latest_arrivals_only_and_the_others_are_of_all() {
         let (mut ledger, _) = sent(200);
         ledger.handle_arrival(0, 500 * MS);
-        assert_eq!(ledger.totals().delay_max, Some(500 * MS));
+        assert_eq!(ledger.totals().delay_now, Some(500 * MS));
         for number in 1..=64 {
             ledger.handle_arrival(number, MS * u32::try_from(number).unwrap());
         }
         let totals = ledger.totals();
-        assert_eq!(totals.delay_median, Some(33 * MS));
-        assert_eq!(totals.delay_max, Some(64 * MS));
+        assert_eq!(totals.delay_now, Some(33 * MS));
+        let near = |delay: Option<Duration>, millis| {
+            let off = delay.unwrap().abs_diff(millis * MS);
+            off <= millis * MS / 1_000
+        };
+        assert!(near(totals.delay_p50, 33), "{totals:?}");
+        assert!(near(totals.delay_p99, 500), "{totals:?}");
+        assert_eq!(totals.delay_max, Some(500 * MS));
     }
 }

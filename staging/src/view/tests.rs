@@ -39,7 +39,9 @@ pub(crate) fn crossing() -> Snapshot {
                     delivered: 200,
                     lost: 0,
                     duplicates: 0,
-                    delay_median: Some(Duration::from_micros(412)),
+                    delay_now: Some(Duration::from_micros(412)),
+                    delay_p50: Some(Duration::from_micros(399)),
+                    delay_p99: Some(Duration::from_micros(1_203)),
                     delay_max: Some(Duration::from_micros(1_970)),
                 },
             });
@@ -87,7 +89,7 @@ fn the_longest_run_and_the_worst_figures_fit_80_columns_and_23_lines() {
         (flow.from, flow.to) = ("ap-southeast", "ap-southeast");
         flow.totals.sent = 180_000;
         flow.totals.lost = 180_000;
-        flow.totals.delay_median = Some(Duration::from_secs(60));
+        flow.totals.delay_now = Some(Duration::from_secs(60));
         flow.totals.delay_max = Some(Duration::from_secs(60));
     }
     // One line of the 24 is the cursor's.
