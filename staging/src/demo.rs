@@ -69,7 +69,7 @@ async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
         let mut run = Run::start(total).await?;
         let ended = run.drive(&mut signals, &mut screen).await;
         let last = run.snapshot(clock::now());
-        let not_in_order = run.stop(&last, &mut signals, &mut screen).await;
+        let stopped = run.stop(&last, &mut signals, &mut screen).await;
         let end = match ended {
             Ended::PortTaken { .. } if attempts_left > 0 => {
                 screen.say("another program took a port in between; starting again with others")?;
@@ -78,7 +78,9 @@ async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
             Ended::PortTaken { reason } => End::Failed(reason),
             Ended::For(end) => end,
         };
-        break (Report::new(&last, &end, not_in_order), end);
+        let network = stopped.network.as_ref();
+        let report = Report::new(&last, &end, stopped.not_in_order, network);
+        break (report, end);
     };
 
     tell(&mut screen, &report)?;
@@ -97,7 +99,14 @@ async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
 fn tell(screen: &mut Screen<io::Stdout>, report: &Report) -> io::Result<()> {
     let said = match report.packets.sent {
         0 => Ok(()),
-        _ => screen.say(&report.sentence()),
+        _ => {
+            let mut lines = report.sentence();
+            if let Some(emulator) = &report.emulator {
+                lines += "\n";
+                lines += &emulator.sentences();
+            }
+            screen.say(&lines)
+        }
     };
     for problem in &report.problems {
         eprintln!("error: {problem}");

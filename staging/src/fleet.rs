@@ -22,7 +22,10 @@ use tokio::{
     time::timeout,
 };
 
-use self::ports::Ports;
+use self::{
+    network::{Network, Place},
+    ports::Ports,
+};
 use crate::node_process;
 
 /// What one node is started with.
@@ -36,16 +39,37 @@ pub struct NodeSpec {
     pub tables: String,
 }
 
-/// Node processes and the directory with their certificates, configurations, state and logs.
+/// Node processes, the network between them, and the directory with their certificates,
+/// configurations, state and logs.
 ///
-/// Dropping it kills what still runs and removes the directory; [`Fleet::stop`] first lets the
-/// nodes end in order. Should this process be killed, the nodes end by themselves: see
-/// [`node_process`].
+/// Dropping it kills what still runs, ends the network and removes the directory;
+/// [`Fleet::stop`] first lets the nodes end in order. Should this process be killed, the nodes end
+/// by themselves: see [`node_process`].
 #[derive(Debug)]
 pub struct Fleet {
-    // Before the directory, so that nothing writes to it any more when it is removed.
+    // Dropped in this order: nodes end with their network still there, and nothing writes to the
+    // directory any more when it is removed.
     nodes: Vec<NodeProcess>,
+    network: Network,
     directory: TempDir,
+}
+
+/// What has ended by itself.
+#[derive(Debug)]
+pub enum Exit {
+    /// The network; why.
+    Network(anyhow::Error),
+    /// A node: which, and how.
+    Node(usize, ExitStatus),
+}
+
+/// What is left to tell of a fleet.
+#[derive(Debug)]
+pub struct Remains {
+    /// Whether its directory is gone.
+    pub directory: io::Result<()>,
+    /// What the network did.
+    pub network: anyhow::Result<netem::report::Report>,
 }
 
 #[derive(Debug)]
@@ -60,17 +84,18 @@ struct NodeProcess {
 }
 
 impl Fleet {
-    /// Starts a full mesh of `specs`, each node of which knows all others.
+    /// Starts a full mesh of `specs`, each node of which knows all others, as far apart as their
+    /// regions.
     ///
     /// `ports` are given free just before the nodes start, which is when they bind them.
     ///
     /// # Errors
-    /// Certificates or files could not be written, or a process not started. What was started is
-    /// killed.
+    /// Certificates or files could not be written, the network not opened, or a process not
+    /// started. What was started is killed.
     ///
-    /// # Panics
-    /// Outside a tokio runtime.
-    pub fn start(specs: Vec<NodeSpec>, mut ports: Ports) -> anyhow::Result<Self> {
+    /// # Cancel safety
+    /// Cancel safe: what was started is killed.
+    pub async fn start(specs: Vec<NodeSpec>, mut ports: Ports) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new()
             .prefix("causeway-demo-")
             .tempdir()
@@ -81,14 +106,21 @@ impl Fleet {
             .collect::<io::Result<Vec<_>>>()
             .context("no UDP port is free")?;
         make_certificates(directory.path(), &specs)?;
+        let places = specs.iter().zip(&addresses).map(|(spec, address)| Place {
+            name: spec.name,
+            region: spec.region,
+            address: *address,
+        });
+        let network = Network::start(&places.collect::<Vec<_>>()).await?;
         for (own, spec) in specs.iter().enumerate() {
             let path = directory.path().join(format!("{}.toml", spec.name));
-            fs::write(&path, config(&specs, &addresses, own))
+            fs::write(&path, config(&specs, addresses[own], network.fronts(), own))
                 .with_context(|| format!("{} could not be written", path.display()))?;
         }
         drop(ports);
         let mut fleet = Self {
             nodes: Vec::new(),
+            network,
             directory,
         };
         for spec in specs {
@@ -112,20 +144,29 @@ impl Fleet {
             .map(move |node| admin::Client::new(node.admin.clone(), deadline))
     }
 
-    /// Waits until a node has ended; returns which, and how.
+    /// The median of the one-way delay between two nodes, by their places in the specs.
+    pub fn distance(&self, from: usize, to: usize) -> Duration {
+        self.network.distance(from, to)
+    }
+
+    /// Waits until a node or the network has ended; returns which, and how.
     ///
     /// # Errors
     /// The operating system cannot tell.
     ///
     /// # Cancel safety
-    /// Cancel safe; a node that has ended is found again by the next call.
-    pub async fn next_exit(&mut self) -> io::Result<(usize, ExitStatus)> {
+    /// Cancel safe; a node that has ended is found again by the next call. The end of the network
+    /// is not: nothing is to be waited for after it.
+    pub async fn next_exit(&mut self) -> io::Result<Exit> {
         let waits = self
             .nodes
             .iter_mut()
             .map(|node| Box::pin(node.child.wait()));
-        let (status, index, _) = select_all(waits).await;
-        Ok((index, status?))
+        tokio::select! {
+            biased;
+            reason = self.network.failed() => Ok(Exit::Network(reason)),
+            (status, index, _) = select_all(waits) => Ok(Exit::Node(index, status?)),
+        }
     }
 
     /// The last lines that a node logged.
@@ -151,14 +192,22 @@ impl Fleet {
         join_all(ends).await.into_iter().flatten().collect()
     }
 
-    /// Removes the directory of a fleet that was stopped.
+    /// Ends the network of a fleet that was stopped and removes its directory.
     ///
-    /// # Errors
-    /// Something in it cannot be removed.
-    pub fn remove(self) -> io::Result<()> {
-        let Self { nodes, directory } = self;
+    /// # Cancel safety
+    /// Cancel safe: all of it is done, but not told.
+    pub async fn remove(self) -> Remains {
+        let Self {
+            nodes,
+            network,
+            directory,
+        } = self;
         drop(nodes);
-        directory.close()
+        let network = network.stop(NETWORK_DEADLINE).await;
+        Remains {
+            directory: directory.close(),
+            network,
+        }
     }
 }
 
@@ -240,8 +289,9 @@ fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
-/// The configuration file of node `own`; relative paths in it start at the file's directory.
-fn config(specs: &[NodeSpec], addresses: &[SocketAddr], own: usize) -> String {
+/// The configuration file of node `own`, which binds `bind` and is reached at its front; relative
+/// paths in it start at the file's directory.
+fn config(specs: &[NodeSpec], bind: SocketAddr, fronts: &[SocketAddr], own: usize) -> String {
     let NodeSpec {
         name,
         region,
@@ -252,7 +302,8 @@ fn config(specs: &[NodeSpec], addresses: &[SocketAddr], own: usize) -> String {
 name = "{name}"
 region = "{region}"
 trust_domain = "{TRUST_DOMAIN}"
-bind = "{}"
+bind = "{bind}"
+advertise = ["{}"]
 state_dir = "{name}.state"
 
 [identity]
@@ -263,12 +314,12 @@ bundle = "{PKI}/bundle.pem"
 [admin]
 listen = "unix:{name}.sock"
 "#,
-        addresses[own]
+        fronts[own]
     );
-    for (index, (peer, address)) in specs.iter().zip(addresses).enumerate() {
+    for (index, (peer, front)) in specs.iter().zip(fronts).enumerate() {
         if index != own {
             text += &format!(
-                "\n[[peer]]\nregion = \"{}\"\nname = \"{}\"\naddresses = [\"{address}\"]\n",
+                "\n[[peer]]\nregion = \"{}\"\nname = \"{}\"\naddresses = [\"{front}\"]\n",
                 peer.region, peer.name
             );
         }
@@ -282,6 +333,8 @@ const PKI: &str = "pki";
 /// Enough for an error and what led to it.
 const TAIL_LINES: usize = 8;
 const KILL_DEADLINE: Duration = Duration::from_secs(2);
+/// It ends within one turn of its loop; the rest is for a machine with much else to do.
+const NETWORK_DEADLINE: Duration = Duration::from_secs(2);
 /// `sun_path` holds 104 bytes with its final zero on the BSDs, which is the least of all systems.
 const MAX_SOCKET_PATH_BYTES: usize = 103;
 
@@ -290,18 +343,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_node_s_configuration_is_valid_and_names_all_others() {
+    fn every_node_s_configuration_is_valid_and_names_the_fronts_of_all_others() {
         let spec = |name, region| NodeSpec {
             name,
             region,
             tables: String::new(),
         };
         let specs = [spec("a", "north"), spec("b", "south"), spec("c", "east")];
-        let addresses = [7_401, 7_402, 7_403].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let (bind, fronts) = (local(7_400), [7_401, 7_402, 7_403].map(local));
         for own in 0..specs.len() {
-            let text = config(&specs, &addresses, own);
+            let text = config(&specs, bind, &fronts, own);
             let config = causeway::config::Config::parse(&text, Path::new("/tmp/x")).unwrap();
             assert_eq!(config.peers().len(), 2, "{text}");
+            assert_eq!(text.matches("127.0.0.1:7400").count(), 1, "{text}");
+            for front in fronts {
+                assert!(text.contains(&format!("[\"{front}\"]")), "{text}");
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Fleets of Causeway nodes as a runnable program.
 //!
-//! [`figures`] measures what is claimed. [`demo`] is for looking at: [`fleet`] starts real node processes on this machine, [`traffic`] sends
-//! packets and a stream across, [`view`] and [`screen`] show it, [`report`] judges it. The nodes
-//! are this program started again, see [`node_process`].
+//! [`figures`] measures what is claimed. [`demo`] is for looking at: [`fleet`] starts real node
+//! processes on this machine, as far apart as their regions, [`traffic`] sends packets and a stream
+//! across, [`view`] and [`screen`] show it, [`report`] judges it. The nodes are this program started
+//! again, see [`node_process`].
 
 pub mod demo;
 pub mod figures;

@@ -21,7 +21,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Starts three nodes in three regions on this machine and sends packets and a stream across.
+    /// Starts nodes on this machine at the distances of four regions and sends traffic across.
     Demo(demo::Options),
     /// Measures what Causeway claims, beside what it is compared with.
     Figures(figures::Options),

@@ -50,17 +50,17 @@ impl<W: Write> Screen<W> {
         Self { out, mode }
     }
 
-    /// Prints one line below everything that was shown, apart from a table by an empty one.
+    /// Prints lines below everything that was shown, apart from a table by an empty one.
     ///
     /// # Errors
     /// As for [`Screen::show`].
-    pub fn say(&mut self, line: &str) -> io::Result<()> {
+    pub fn say(&mut self, lines: &str) -> io::Result<()> {
         if let Mode::Table { drawn } = &mut self.mode {
-            // What comes next must not be drawn over this line.
+            // What comes next must not be drawn over them.
             *drawn = 0;
             writeln!(self.out)?;
         }
-        writeln!(self.out, "{line}")?;
+        writeln!(self.out, "{lines}")?;
         self.out.flush()
     }
 
@@ -127,7 +127,13 @@ fn next_lines(last: Option<(Phase, u64)>, snapshot: &Snapshot) -> String {
             );
         }
     }
-    text + &view::line(snapshot) + "\n"
+    text += &view::line(snapshot);
+    text.push('\n');
+    // Once everything has crossed: a line a second has no room for them.
+    if snapshot.phase == Phase::Stopping && last.is_none_or(|(phase, _)| phase != Phase::Stopping) {
+        text += &view::distances(snapshot);
+    }
+    text
 }
 
 /// Columns and rows of the terminal; those of the smallest one where it does not say.
@@ -188,12 +194,20 @@ mod tests {
             screen.show_within(0, 0, snapshot).unwrap();
             text(&screen).lines().count()
         };
-        assert_eq!(shown(&snapshot), 4, "three nodes and the first line");
+        assert_eq!(shown(&snapshot), 5, "four nodes and the first line");
         snapshot.elapsed = Duration::from_millis(4_999);
         assert_eq!(shown(&snapshot), 0);
         snapshot.elapsed = Duration::from_secs(5);
         assert_eq!(shown(&snapshot), 1);
         snapshot.phase = Phase::Settling;
+        assert_eq!(shown(&snapshot), 1);
+        snapshot.phase = Phase::Stopping;
+        assert_eq!(
+            shown(&snapshot),
+            7,
+            "a line, and the distances of six pairs"
+        );
+        snapshot.phase = Phase::Done;
         assert_eq!(shown(&snapshot), 1);
         assert!(!text(&screen).contains('\x1b'));
     }

@@ -56,7 +56,24 @@ pub struct FlowRow {
     pub from: &'static str,
     /// The region that it is sent to.
     pub to: &'static str,
+    /// The median of the one-way delay between the two, as AWS has it.
+    pub distance: Duration,
     /// Its account.
+    pub totals: FlowTotals,
+}
+
+/// Both flows between two regions at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairRow {
+    /// One region.
+    pub a: &'static str,
+    /// The other.
+    pub b: &'static str,
+    /// The round trip between the two, as AWS has it.
+    pub distance: Duration,
+    /// The round trip as packets have it now: the delay there and the delay back.
+    pub round_trip: Option<Duration>,
+    /// The packets of both flows.
     pub totals: FlowTotals,
 }
 
@@ -84,24 +101,44 @@ impl Snapshot {
             .all(|node| node.peers_up == self.peers_each())
     }
 
-    /// All flows together; the longest delay is the longest of any, and there is no median of
-    /// medians.
+    /// All flows together, without delays: there is no median of medians.
     pub fn packets(&self) -> FlowTotals {
-        let mut all = FlowTotals::default();
-        for FlowRow { totals, .. } in &self.flows {
-            all.sent += totals.sent;
-            all.delivered += totals.delivered;
-            all.lost += totals.lost;
-            all.duplicates += totals.duplicates;
-            all.delay_max = all.delay_max.max(totals.delay_max);
-        }
-        all
+        let flows = self.flows.iter().map(|flow| flow.totals);
+        flows.fold(FlowTotals::default(), together)
+    }
+
+    /// The flows by pairs of regions, each at the place of the first flow of the pair.
+    pub fn pairs(&self) -> impl Iterator<Item = PairRow> {
+        self.flows.iter().enumerate().filter_map(|(place, there)| {
+            let back = &self.flows[place..];
+            let back = back
+                .iter()
+                .find(|back| (back.from, back.to) == (there.to, there.from))?;
+            let now = there.totals.delay_now.zip(back.totals.delay_now);
+            Some(PairRow {
+                a: there.from,
+                b: there.to,
+                distance: there.distance + back.distance,
+                round_trip: now.map(|(there, back)| there + back),
+                totals: together(there.totals, back.totals),
+            })
+        })
+    }
+}
+
+fn together(a: FlowTotals, b: FlowTotals) -> FlowTotals {
+    FlowTotals {
+        sent: a.sent + b.sent,
+        delivered: a.delivered + b.delivered,
+        lost: a.lost + b.lost,
+        duplicates: a.duplicates + b.duplicates,
+        ..FlowTotals::default()
     }
 }
 
 /// The whole snapshot as lines of at most [`WIDTH`] columns, each ended by a line feed.
 ///
-/// Three nodes and six flows make 18 lines.
+/// Four nodes and twelve flows make 19 lines.
 pub fn table(snapshot: &Snapshot) -> String {
     Table(snapshot).to_string()
 }
@@ -123,6 +160,21 @@ pub fn line(snapshot: &Snapshot) -> String {
     )
 }
 
+/// What the distances came to, a line for each pair of regions that has been measured, each ended
+/// by a line feed.
+pub fn distances(snapshot: &Snapshot) -> String {
+    let measured = snapshot.pairs().filter_map(|pair| {
+        let PairRow { a, b, distance, .. } = pair;
+        let round_trip = pair.round_trip?;
+        Some(format!(
+            "{a} <> {b}: round trip {}, on AWS {}\n",
+            Delay(round_trip),
+            Delay(distance)
+        ))
+    });
+    measured.collect()
+}
+
 /// The columns of a terminal that is as small as they come.
 pub const WIDTH: usize = 80;
 
@@ -131,12 +183,9 @@ struct Table<'a>(&'a Snapshot);
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(snapshot) = self;
-        let regions: std::collections::BTreeSet<_> =
-            snapshot.nodes.iter().map(|node| node.region).collect();
         let title = format!(
-            "Causeway: {} nodes in {} regions on this machine",
-            snapshot.nodes.len(),
-            regions.len()
+            "Causeway: {} nodes on this machine, at AWS distances",
+            snapshot.nodes.len()
         );
         let clock = format!(
             "{}  {} s of {} s",
@@ -162,13 +211,22 @@ impl fmt::Display for Table<'_> {
 
         writeln!(
             f,
-            "\n{:<29}{:>9}{:>11}{:>8}{:>12}{:>10}",
-            "packets", "sent", "delivered", "lost", "delay now", "max"
+            "\n{:<29}{:>9}{:>11}{:>8}{:>12}{:>11}",
+            "packets", "sent", "delivered", "lost", "round trip", "on AWS"
         )?;
-        for FlowRow { from, to, totals } in &snapshot.flows {
-            flow(f, &format!("{from} > {to}"), totals)?;
+        for pair in snapshot.pairs() {
+            let name = format!("{} <> {}", pair.a, pair.b);
+            let round_trip = pair.round_trip.map(|delay| Delay(delay).to_string());
+            packets(f, &name, &pair.totals)?;
+            writeln!(
+                f,
+                "{:>12}{:>11}",
+                round_trip.unwrap_or_default(),
+                Delay(pair.distance).to_string()
+            )?;
         }
-        flow(f, "all", &snapshot.packets())?;
+        packets(f, "all", &snapshot.packets())?;
+        writeln!(f)?;
 
         let StreamRow { from, to, totals } = snapshot.stream;
         writeln!(
@@ -191,21 +249,26 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-fn flow(f: &mut fmt::Formatter<'_>, name: &str, totals: &FlowTotals) -> fmt::Result {
-    let delay = |delay: Option<Duration>| match delay.map(|delay| delay.as_secs_f64()) {
-        None => String::new(),
-        Some(seconds) if seconds < 1.0 => format!("{:.2} ms", seconds * 1e3),
-        Some(seconds) => format!("{seconds:.1} s"),
-    };
-    let row = format!(
-        "{name:<29}{:>9}{:>11}{:>8}{:>12}{:>10}",
-        totals.sent,
-        totals.delivered,
-        totals.lost,
-        delay(totals.delay_now),
-        delay(totals.delay_max),
-    );
-    writeln!(f, "{}", row.trim_end())
+fn packets(f: &mut fmt::Formatter<'_>, name: &str, totals: &FlowTotals) -> fmt::Result {
+    let FlowTotals {
+        sent,
+        delivered,
+        lost,
+        ..
+    } = totals;
+    write!(f, "{name:<29}{sent:>9}{delivered:>11}{lost:>8}")
+}
+
+/// A delay to a tenth of its unit.
+struct Delay(Duration);
+
+impl fmt::Display for Delay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs_f64() {
+            seconds if seconds < 1.0 => write!(f, "{:.1} ms", seconds * 1e3),
+            seconds => write!(f, "{seconds:.1} s"),
+        }
+    }
 }
 
 impl fmt::Display for Phase {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use netem::regions::Matrix;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tempfile::TempDir;
 use tokio::{
@@ -38,12 +39,25 @@ async fn a_short_run_passes_says_so_in_json_and_leaves_nothing_behind() {
     let nodes = json["nodes"].as_array().unwrap();
     let name = |node: &serde_json::Value| (node["name"].to_string(), node["region"].to_string());
     let names: std::collections::BTreeSet<_> = nodes.iter().map(name).collect();
-    assert_eq!(names.len(), 3, "{json}");
-    assert!(nodes.iter().all(|node| node["peers_up"] == 2), "{json}");
+    assert_eq!(names.len(), 4, "{json}");
+    assert!(nodes.iter().all(|node| node["peers_up"] == 3), "{json}");
+    assert_distances_are_real(&json);
+    let emulator = &json["emulator"];
+    assert_eq!(emulator["conserved"], true, "{json}");
+    assert!(emulator["packets"].as_u64() > json["packets"]["delivered"].as_u64());
+    let late = |key: &str| emulator["lateness"][key].as_f64().unwrap();
+    assert!(late("p50_us") <= late("p99_us") && late("p99_us") <= late("max_us"));
 
     let crossing = demo.seen.iter().filter(|line| line.contains("crossing"));
     assert!(crossing.count() >= 3, "a line a second: {:#?}", demo.seen);
     assert!(!demo.seen.concat().contains('\x1b'), "{:#?}", demo.seen);
+    let pairs = demo.seen.iter().filter(|line| line.contains("on AWS"));
+    assert_eq!(pairs.count(), 6, "{:#?}", demo.seen);
+    let emulator = demo
+        .seen
+        .iter()
+        .filter(|line| line.starts_with("Emulator: "));
+    assert_eq!(emulator.count(), 1, "{:#?}", demo.seen);
     demo.assert_nothing_is_left();
 }
 
@@ -113,6 +127,33 @@ async fn a_file_that_cannot_be_written_is_said_before_anything_is_started() {
         "{stderr}"
     );
     assert!(output.stdout.is_empty());
+}
+
+/// Every flow takes at least as long as the matrix says that any packet of its pair does. Nothing
+/// bounds it from above: the machine may be busy.
+fn assert_distances_are_real(json: &serde_json::Value) {
+    let matrix = Matrix::named("aws").expect("it is built in");
+    let flows = json["flows"].as_array().expect("it is a list");
+    assert_eq!(flows.len(), 12, "{json}");
+    for flow in flows {
+        let region = |end: &str| flow[end].as_str().expect("it is a name");
+        let millis = |from, to| {
+            let path = matrix.path(region(from), region(to));
+            let path = path.expect("AWS has these regions");
+            path.delay.as_secs_f64() * 1e3
+        };
+        let (there, back) = (millis("from", "to"), millis("to", "from"));
+        let said = flow["distance_ms"].as_f64().expect("it is a number");
+        assert!((said - there).abs() < 0.001, "{there} ms: {flow}");
+        // As `netem::regions` has it: no packet takes less than half of the shorter way.
+        let floor = there.min(back) / 2.0;
+        let [p50, p99, max] = ["delay_p50_ms", "delay_p99_ms", "delay_max_ms"]
+            .map(|key| flow[key].as_f64().expect("packets arrived"));
+        assert!(
+            floor <= p50 && p50 <= p99 && p99 <= max,
+            "{floor} ms: {flow}"
+        );
+    }
 }
 
 /// A running demo whose temporary files all lie in a directory of the test.
@@ -207,7 +248,7 @@ impl Demo {
 
     fn assert_nothing_is_left(&self) {
         let pids = self.node_pids();
-        assert_eq!(pids.len(), 3, "{:#?}", self.seen);
+        assert_eq!(pids.len(), 4, "{:#?}", self.seen);
         for pid in pids {
             assert!(!is_running(pid), "{pid:?} outlived the demo");
         }

@@ -10,11 +10,12 @@ use crate::fleet::{
     ports::{ANY_PORT, Ports},
 };
 
-/// Name and region of each node.
-const NODES: [(&str, &str); 3] = [
-    ("eu-1", "eu-west"),
-    ("us-1", "us-east"),
-    ("ap-1", "ap-southeast"),
+/// Name and region of each node; the regions are those of AWS, so that distances are known.
+const NODES: [(&str, &str); 4] = [
+    ("eu-1", "eu-west-1"),
+    ("us-1", "us-east-1"),
+    ("ap-1", "ap-southeast-1"),
+    ("sa-1", "sa-east-1"),
 ];
 /// The stream goes from the first node to this one.
 const STREAM_TO: usize = 2;
@@ -31,6 +32,8 @@ pub(super) struct Ways {
 /// The two ends of a flow.
 #[derive(Debug)]
 pub(super) struct FlowWay {
+    /// The places of its two nodes in the specs.
+    pub ends: (usize, usize),
     pub from: &'static str,
     pub to: &'static str,
     /// Connected to the listen of the near node.
@@ -98,6 +101,7 @@ async fn flow(
         },
     );
     Ok(FlowWay {
+        ends: (from, to),
         from: specs[from].region,
         to: specs[to].region,
         near,

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::mesh::{self, Ways};
 use crate::{
-    fleet::{Fleet, ports::Ports},
+    fleet::{Exit, Fleet, Remains, ports::Ports},
     report::End,
     screen::Screen,
     signals::Signals,
@@ -39,6 +39,15 @@ pub(super) enum Ended {
     },
 }
 
+/// What the end of a run came to.
+#[derive(Debug)]
+pub(super) struct Stopped {
+    /// What did not go as it should.
+    pub not_in_order: Vec<String>,
+    /// What the network between the nodes did, if it could say.
+    pub network: Option<netem::report::Report>,
+}
+
 /// A fleet and the traffic across it.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -53,6 +62,8 @@ pub(super) struct Run {
     waiting: Option<Waiting>,
     nodes: Vec<watch::Receiver<NodeState>>,
     flows: Vec<Crossing<FlowTotals>>,
+    /// How far it is between the ends of each of `flows`.
+    distances: Vec<Duration>,
     stream: Crossing<StreamTotals>,
     /// Ends when everything has crossed. Publishes to `flows` and `stream`.
     traffic: JoinSet<anyhow::Result<()>>,
@@ -86,7 +97,7 @@ struct Waiting {
 
 enum Wake {
     Signal(i32),
-    NodeEnded(io::Result<(usize, ExitStatus)>),
+    FleetEnded(io::Result<Exit>),
     TrafficEnded(Result<anyhow::Result<()>, JoinError>),
     Frame,
 }
@@ -96,7 +107,7 @@ impl Run {
     pub(super) async fn start(total: Duration) -> anyhow::Result<Self> {
         let mut ports = Ports::default();
         let (specs, ways) = mesh::lay_out(&mut ports).await?;
-        let fleet = Fleet::start(specs, ports)?;
+        let fleet = Fleet::start(specs, ports).await?;
 
         let mut watchers = JoinSet::new();
         let mut nodes = Vec::new();
@@ -112,6 +123,8 @@ impl Run {
             senders.push(publish);
             flows.push(Crossing { from, to, totals });
         }
+        let distance = |way: &mesh::FlowWay| fleet.distance(way.ends.0, way.ends.1);
+        let distances = ways.flows.iter().map(distance).collect();
         let (publish, totals) = watch::channel(StreamTotals::default());
         let (from, to) = (ways.stream.from, ways.stream.to);
         Ok(Self {
@@ -127,6 +140,7 @@ impl Run {
             }),
             nodes,
             flows,
+            distances,
             stream: Crossing { from, to, totals },
             traffic: JoinSet::new(),
             watchers,
@@ -146,14 +160,14 @@ impl Run {
             let wake = tokio::select! {
                 biased;
                 signal = signals.next() => Wake::Signal(signal),
-                ended = self.fleet.next_exit() => Wake::NodeEnded(ended),
+                ended = self.fleet.next_exit() => Wake::FleetEnded(ended),
                 Some(ended) = self.traffic.join_next() => Wake::TrafficEnded(ended),
                 () = clock::sleep_until(Some(next_frame)) => Wake::Frame,
             };
             let now = clock::now();
             let ended = match wake {
                 Wake::Signal(signal) => Some(Ended::For(End::Interrupted(signal))),
-                Wake::NodeEnded(ended) => Some(self.on_node_ended(ended)),
+                Wake::FleetEnded(ended) => Some(self.on_fleet_ended(ended)),
                 Wake::TrafficEnded(ended) => self.on_traffic_ended(ended).map(Ended::For),
                 Wake::Frame => {
                     next_frame = now + FRAME;
@@ -170,14 +184,13 @@ impl Run {
 
     /// Lets the nodes end in order, or at once if another signal comes, and removes what they left.
     ///
-    /// `last` is shown meanwhile: nodes that end are not what the run came to. Returns what did not
-    /// go as it should.
+    /// `last` is shown meanwhile: nodes that end are not what the run came to.
     pub(super) async fn stop(
         mut self,
         last: &Snapshot,
         signals: &mut Signals,
         screen: &mut Screen<Stdout>,
-    ) -> Vec<String> {
+    ) -> Stopped {
         self.traffic.abort_all();
         self.watchers.abort_all();
         let mut show = |phase| {
@@ -195,10 +208,16 @@ impl Run {
         let killed = killed.into_iter();
         let killed = killed
             .map(|name| format!("{name} did not end within {STOP_DEADLINE:?} and was killed"));
-        let left_over = self.fleet.remove().err();
-        let left_over =
-            left_over.map(|error| format!("a temporary directory is left over: {error}"));
-        killed.chain(left_over).collect()
+        let mut not_in_order: Vec<_> = killed.collect();
+        let Remains { directory, network } = self.fleet.remove().await;
+        if let Err(error) = directory {
+            not_in_order.push(format!("a temporary directory is left over: {error}"));
+        }
+        let network = network.map_err(|error| not_in_order.push(format!("{error:#}")));
+        Stopped {
+            not_in_order,
+            network: network.ok(),
+        }
     }
 
     /// The run as it is now.
@@ -212,9 +231,10 @@ impl Run {
             pid,
             peers_up: state.borrow().peers_up,
         };
-        let flow = |flow: &Crossing<FlowTotals>| FlowRow {
+        let flow = |(flow, distance): (&Crossing<FlowTotals>, &Duration)| FlowRow {
             from: flow.from,
             to: flow.to,
+            distance: *distance,
             totals: *flow.totals.borrow(),
         };
         Snapshot {
@@ -222,7 +242,7 @@ impl Run {
             elapsed,
             total: self.total,
             nodes: self.fleet.nodes().zip(&self.nodes).map(node).collect(),
-            flows: self.flows.iter().map(flow).collect(),
+            flows: self.flows.iter().zip(&self.distances).map(flow).collect(),
             stream: StreamRow {
                 from: self.stream.from,
                 to: self.stream.to,
@@ -286,14 +306,18 @@ impl Run {
         self.traffic.spawn(stream_way.run(stream));
     }
 
-    fn on_node_ended(&self, ended: io::Result<(usize, ExitStatus)>) -> Ended {
-        let (index, status) = match ended {
-            Ok(ended) => ended,
+    fn on_fleet_ended(&self, ended: io::Result<Exit>) -> Ended {
+        match ended {
+            Ok(Exit::Node(index, status)) => self.on_node_ended(index, status),
+            Ok(Exit::Network(error)) => Ended::For(End::Failed(format!("{error:#}"))),
             Err(error) => {
                 let reason = format!("the nodes cannot be waited for: {error}");
-                return Ended::For(End::Failed(reason));
+                Ended::For(End::Failed(reason))
             }
-        };
+        }
+    }
+
+    fn on_node_ended(&self, index: usize, status: ExitStatus) -> Ended {
         let name = self.name_of(index);
         let log = self.fleet.log_tail(index);
         // The words of the operating system's own message for an address in use.
@@ -371,7 +395,7 @@ fn unshown(error: io::Error) -> End {
 const FRAME: Duration = Duration::from_millis(100);
 const ASK_INTERVAL: Duration = Duration::from_millis(200);
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
-/// A mesh on one machine is up in well under a second; the rest is for a machine that compiles
+/// A mesh between these regions is up in about a second; the rest is for a machine that compiles
 /// something else at the same time.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// More than a node's own shutdown takes at most, by default 5 s.

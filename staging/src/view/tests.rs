@@ -1,11 +1,12 @@
 use super::*;
 
-/// Three nodes, four seconds into a run of ten.
+/// Four nodes, four seconds into a run of ten.
 pub(crate) fn crossing() -> Snapshot {
-    const NODES: [(&str, &str); 3] = [
-        ("eu-1", "eu-west"),
-        ("us-1", "us-east"),
-        ("ap-1", "ap-southeast"),
+    const NODES: [(&str, &str); 4] = [
+        ("eu-1", "eu-west-1"),
+        ("us-1", "us-east-1"),
+        ("ap-1", "ap-southeast-1"),
+        ("sa-1", "sa-east-1"),
     ];
     let mut snapshot = Snapshot {
         phase: Phase::Crossing,
@@ -14,8 +15,8 @@ pub(crate) fn crossing() -> Snapshot {
         nodes: Vec::new(),
         flows: Vec::new(),
         stream: StreamRow {
-            from: "eu-west",
-            to: "ap-southeast",
+            from: "eu-west-1",
+            to: "ap-southeast-1",
             totals: StreamTotals {
                 bytes_sent: 8_120_000,
                 bytes_received: 8_080_000,
@@ -28,28 +29,30 @@ pub(crate) fn crossing() -> Snapshot {
             name,
             region,
             pid: 4_194_304,
-            peers_up: 2,
+            peers_up: 3,
         });
         for (_, to) in NODES.into_iter().filter(|(_, to)| *to != region) {
             snapshot.flows.push(FlowRow {
                 from: region,
                 to,
+                distance: Duration::from_micros(34_868),
                 totals: FlowTotals {
                     sent: 200,
                     delivered: 200,
                     lost: 0,
                     duplicates: 0,
-                    delay_now: Some(Duration::from_micros(412)),
-                    delay_p50: Some(Duration::from_micros(399)),
-                    delay_p99: Some(Duration::from_micros(1_203)),
-                    delay_max: Some(Duration::from_micros(1_970)),
+                    delay_now: Some(Duration::from_micros(35_412)),
+                    delay_p50: Some(Duration::from_micros(35_399)),
+                    delay_p99: Some(Duration::from_micros(41_970)),
+                    delay_max: Some(Duration::from_micros(52_003)),
                 },
             });
         }
     }
-    snapshot.flows[2].totals.sent = 203;
-    snapshot.flows[2].totals.lost = 1;
-    snapshot.flows[2].totals.delay_max = Some(Duration::from_millis(1_204));
+    // From us-east-1 to eu-west-1.
+    snapshot.flows[3].totals.sent = 203;
+    snapshot.flows[3].totals.lost = 1;
+    snapshot.flows[3].totals.delay_now = Some(Duration::from_millis(1_204));
     snapshot
 }
 
@@ -60,6 +63,7 @@ fn starting() -> Snapshot {
     snapshot.nodes[0].peers_up = 0;
     snapshot.nodes[1].peers_up = 1;
     snapshot.nodes[2].peers_up = 1;
+    snapshot.nodes[3].peers_up = 0;
     for flow in &mut snapshot.flows {
         flow.totals = FlowTotals::default();
     }
@@ -86,11 +90,11 @@ fn the_longest_run_and_the_worst_figures_fit_80_columns_and_23_lines() {
     snapshot.stream.totals.bytes_received = 7_200_000_000;
     snapshot.stream.totals.sha256_match = Some(true);
     for flow in &mut snapshot.flows {
-        (flow.from, flow.to) = ("ap-southeast", "ap-southeast");
+        flow.distance = Duration::from_micros(499_949);
         flow.totals.sent = 180_000;
         flow.totals.lost = 180_000;
-        flow.totals.delay_now = Some(Duration::from_secs(60));
-        flow.totals.delay_max = Some(Duration::from_secs(60));
+        flow.totals.delivered = 180_000;
+        flow.totals.delay_now = Some(Duration::from_micros(499_949));
     }
     // One line of the 24 is the cursor's.
     let text = table(&snapshot);
@@ -99,7 +103,7 @@ fn the_longest_run_and_the_worst_figures_fit_80_columns_and_23_lines() {
         text.lines().all(|line| line.chars().count() <= WIDTH),
         "{text}"
     );
-    let separated = text.contains(" 180000 ") && text.contains("   60.0 s    60.0 s");
+    let separated = text.contains(" 360000     360000  360000    999.9 ms   999.9 ms\n");
     assert!(separated, "columns run into each other:\n{text}");
 }
 
@@ -107,7 +111,20 @@ fn the_longest_run_and_the_worst_figures_fit_80_columns_and_23_lines() {
 fn a_line_says_what_the_table_says() {
     assert_eq!(
         line(&crossing()),
-        "   4 s  crossing  peers up 6/6  \
-         packets 1203 sent 1200 delivered 1 lost  stream 8.0 MB"
+        "   4 s  crossing  peers up 12/12  \
+         packets 2403 sent 2400 delivered 1 lost  stream 8.0 MB"
+    );
+}
+
+#[test]
+fn distances_are_told_of_the_pairs_that_have_been_measured_both_ways() {
+    let mut snapshot = starting();
+    assert_eq!(distances(&snapshot), "");
+    snapshot.flows[0].totals.delay_now = Some(Duration::from_micros(35_000));
+    assert_eq!(distances(&snapshot), "");
+    snapshot.flows[3].totals.delay_now = Some(Duration::from_micros(35_100));
+    assert_eq!(
+        distances(&snapshot),
+        "eu-west-1 <> us-east-1: round trip 70.1 ms, on AWS 69.7 ms\n"
     );
 }
