@@ -18,6 +18,11 @@
 //! - [`isolation`]: when many links are lost at once: oneself first.
 //! - [`warmup`]: just started, what was not heard yet is not gone.
 //!
+//! Who is there:
+//!
+//! - [`advert`]: what a node says of itself and its links, and when that is worth saying.
+//! - [`verified`]: what carries a signature that was checked.
+//!
 //! Where traffic goes:
 //!
 //! - [`cost`]: what a link costs a flow.
@@ -25,6 +30,7 @@
 //! - [`paths`]: the best path to every destination, and a backup.
 //! - [`choice`]: when to move from one path to another.
 
+pub mod advert;
 pub mod choice;
 pub mod cost;
 pub mod graph;
@@ -36,5 +42,6 @@ pub mod owd;
 pub mod paths;
 mod random;
 pub mod rtt;
+pub mod verified;
 pub mod warmup;
 pub mod window;
