@@ -21,6 +21,7 @@
 //! Who is there:
 //!
 //! - [`advert`]: what a node says of itself and its links, and when that is worth saying.
+//! - [`wanted`]: which links a node should have.
 //! - [`verified`]: what carries a signature that was checked.
 //!
 //! Where traffic goes:
@@ -43,5 +44,6 @@ pub mod paths;
 mod random;
 pub mod rtt;
 pub mod verified;
+pub mod wanted;
 pub mod warmup;
 pub mod window;
