@@ -22,6 +22,7 @@
 //!
 //! - [`advert`]: what a node says of itself and its links, and when that is worth saying.
 //! - [`wanted`]: which links a node should have.
+//! - [`policy`]: what administrators decided for all.
 //! - [`verified`]: what carries a signature that was checked.
 //!
 //! Where traffic goes:
@@ -41,6 +42,7 @@ pub mod liveness;
 pub mod outlier;
 pub mod owd;
 pub mod paths;
+pub mod policy;
 mod random;
 pub mod rtt;
 pub mod verified;
