@@ -21,6 +21,7 @@
 //! Who is there:
 //!
 //! - [`advert`]: what a node says of itself and its links, and when that is worth saying.
+//! - [`gossip`]: how every node comes to know it.
 //! - [`wanted`]: which links a node should have.
 //! - [`policy`]: what administrators decided for all.
 //! - [`verified`]: what carries a signature that was checked.
@@ -35,6 +36,7 @@
 pub mod advert;
 pub mod choice;
 pub mod cost;
+pub mod gossip;
 pub mod graph;
 pub mod health;
 pub mod isolation;

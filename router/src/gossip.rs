@@ -1,0 +1,412 @@
+//! How every node comes to know what each says of itself.
+
+mod book;
+mod budget;
+mod digest;
+mod fetch;
+mod message;
+mod neighbour;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use self::{book::Book, fetch::Fetches, neighbour::Neighbour};
+pub use self::{
+    book::{CONTESTED_FOR, EXPIRY, GRAVES_FOR, MAX_GRAVES, MAX_NODES},
+    budget::{BURST_ITEMS, ITEMS_PER_SECOND},
+    digest::{BUCKETS, Digest},
+    fetch::{DEADLINE, MAX_OUTSTANDING, MAX_STANDING, MISTRUSTED_AFTER},
+    message::{Absence, Counts, Farewell, Message, Output},
+};
+use crate::{
+    advert::{Advert, MAX_GENERATION, Version},
+    graph::NodeKey,
+    verified::Verified,
+};
+
+/// Holds the newest advert of every node, and exchanges them with the neighbours.
+///
+/// ```text
+///    has news      Offer: versions        wants one
+///       │ ──────────────────────────────────▶ │
+///       │ ◀────────────────────────────────── │ Request: from one offerer at a time
+///       │ ──────────────────────────────────▶ │ Advert, with its age; offered on
+///       │                                     │
+///       │ ◀───────── Digest, 10 s ──────────▶ │ what differs is offered
+/// ```
+///
+/// - An advert is fetched once: from the first that offers it, and after [`DEADLINE`] from another.
+/// - Of a node, only a greater version replaces what is held. Older generations and replays are
+///   refused and counted; whoever offers an older generation is offered the newer one, so that a
+///   node whose clock was set back learns that it has to move above its former self.
+/// - News that got lost is found by digest: a bucket that differs twice in a row is offered whole,
+///   and all that differ are when a link begins. Once would be too eager: in a large mesh there is
+///   always something on its way.
+/// - A node of which nothing new is heard is forgotten [`EXPIRY`] after it spoke. Adverts carry their
+///   age, so that this is the same moment everywhere and they cannot keep each other alive. A node
+///   that said it left is gone at once. Who was forgotten is remembered for [`GRAVES_FOR`], to be
+///   dialed now and then, and so that replays do not bring it back.
+/// - Nothing is forgotten while absence is not news: during the own warm-up, while one doubts
+///   oneself (see [`isolation`](crate::isolation)), and while there is no neighbour.
+///
+/// # What a liar can do
+///
+/// - Offer what does not exist: it is asked, does not deliver, and after [`MISTRUSTED_AFTER`] times
+///   has one request outstanding and its other offers are dropped. A real advert that it offered
+///   first is late by [`DEADLINE`] as long as it is trusted.
+/// - Say a wrong age: a node that is gone stays known for as long as it goes on doing that, without
+///   links that work.
+/// - Be silent, or keep news back: the other neighbours have it.
+/// - Flood: what is above [`ITEMS_PER_SECOND`] is dropped and counted.
+///
+/// # Memory
+///
+/// [`MAX_NODES`] adverts and [`MAX_GRAVES`] of the forgotten, and for each of at most
+/// [`MAX_NEIGHBOURS`] neighbours [`MAX_STANDING`] offers.
+///
+/// Call a `handle_*` on every input, then drain [`Gossip::poll_output`], then arm
+/// [`Gossip::poll_timeout`]. `now` must never go backwards.
+#[derive(Debug)]
+pub struct Gossip {
+    own: NodeKey,
+    book: Book,
+    neighbours: BTreeMap<NodeKey, Neighbour>,
+    fetches: Fetches,
+    next_digest: Instant,
+    next_sweep: Instant,
+    /// When what changed is offered, if anything did.
+    next_offers: Option<Instant>,
+    counts: Counts,
+    outputs: VecDeque<Output>,
+}
+
+impl Gossip {
+    /// Knows nothing yet.
+    pub fn new(own: NodeKey, now: Instant) -> Self {
+        Self {
+            own,
+            book: Book::default(),
+            neighbours: BTreeMap::new(),
+            fetches: Fetches::default(),
+            next_digest: now + DIGEST_EVERY,
+            next_sweep: now + SWEEP_EVERY,
+            next_offers: None,
+            counts: Counts::default(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The newest advert of a node that is in the mesh.
+    pub fn advert(&self, node: NodeKey) -> Option<&Verified<Advert>> {
+        self.book.present(node)
+    }
+
+    /// The newest advert of every node that is in the mesh, by key; ourselves among them.
+    pub fn adverts(&self) -> impl Iterator<Item = &Verified<Advert>> {
+        self.book.all_present()
+    }
+
+    /// Nodes that were forgotten and did not say that they left, with what they said last. Whoever
+    /// has no other way back into a mesh that was cut in two, finds it by dialing these.
+    pub fn lost(&self) -> impl Iterator<Item = &Verified<Advert>> {
+        self.book.lost()
+    }
+
+    /// Nodes in whose name two processes seem to speak, as of the last [`CONTESTED_FOR`].
+    pub fn contested(&self, now: Instant) -> impl Iterator<Item = NodeKey> {
+        self.book.contested(now)
+    }
+
+    /// What happened that should be rare.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Whether an advert that this neighbour sent was asked for. If not, its signature is not worth
+    /// checking.
+    pub fn expects(&self, from: NodeKey, node: NodeKey) -> bool {
+        self.fetches.is_asked(from, node)
+    }
+
+    /// This node says something of itself. Ignored unless it is newer than what it said before.
+    pub fn handle_own(&mut self, now: Instant, advert: Verified<Advert>) {
+        let version = advert.value().version();
+        if version.node == self.own && Some(version) > self.book.known(self.own) {
+            self.book.put(now, advert, Duration::ZERO);
+            self.tell(now, self.own, None);
+        }
+    }
+
+    /// A link to this node is current, perhaps another than before.
+    pub fn handle_link(&mut self, now: Instant, peer: NodeKey) {
+        self.handle_unlinked(now, peer);
+        if self.neighbours.len() >= MAX_NEIGHBOURS {
+            self.counts.strangers += 1;
+            return;
+        }
+        self.neighbours.insert(peer, Neighbour::new(now));
+        let digest = Message::Digest(Box::new(self.book.digest()));
+        self.outputs.push_back(Output::Send(peer, digest));
+    }
+
+    /// There is no link to this node any more.
+    pub fn handle_unlinked(&mut self, now: Instant, peer: NodeKey) {
+        if self.neighbours.remove(&peer).is_some() {
+            for node in self.fetches.drop_offerer(peer) {
+                self.ask_another(now, node);
+            }
+        }
+    }
+
+    /// A neighbour said something.
+    pub fn handle_message(&mut self, now: Instant, from: NodeKey, message: Message) {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            self.counts.strangers += 1;
+            return;
+        };
+        if !neighbour.budget.take(now, message.items()) {
+            self.counts.limited += 1;
+            return;
+        }
+        match message {
+            Message::Advert { advert, age } => self.on_advert(now, from, advert, age),
+            Message::Digest(digest) => {
+                if !neighbour.has_compared() {
+                    // Ours may have been there before it knew of the link.
+                    let ours = Message::Digest(Box::new(self.book.digest()));
+                    self.outputs.push_back(Output::Send(from, ours));
+                }
+                let differing = neighbour.compare(&self.book.digest(), &digest);
+                if differing == 0 && neighbour.sync_done() {
+                    self.outputs.push_back(Output::Synced(from));
+                }
+                neighbour.pending.extend(self.book.in_buckets(differing));
+                if !neighbour.pending.is_empty() {
+                    self.offer_soon(now);
+                }
+            }
+            Message::Offer(versions) => {
+                for version in versions {
+                    self.on_offer(now, from, version);
+                }
+                self.settle(now, from, true);
+            }
+            Message::Request(versions) => {
+                for version in versions {
+                    if let Some((advert, age)) = self.book.to_send(now, version.node) {
+                        let advert = Message::Advert { advert, age };
+                        self.outputs.push_back(Output::Send(from, advert));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Time passed. Calling it early does nothing.
+    ///
+    /// - `absence`: as [`WarmUp::is_warm`](crate::warmup::WarmUp::is_warm) and
+    ///   [`IsolationGuard::is_doubting`](crate::isolation::IsolationGuard::is_doubting) say.
+    pub fn handle_timeout(&mut self, now: Instant, absence: Absence) {
+        for (peer, node) in self.fetches.overdue(now) {
+            self.on_miss(now, peer, node);
+        }
+        if self.next_offers.take_if(|at| *at <= now).is_some() {
+            for (peer, neighbour) in &mut self.neighbours {
+                let versions = self.book.versions(&std::mem::take(&mut neighbour.pending));
+                if !versions.is_empty() {
+                    let offer = Output::Send(*peer, Message::Offer(versions));
+                    self.outputs.push_back(offer);
+                }
+            }
+        }
+        if self.next_digest <= now {
+            self.next_digest = now + DIGEST_EVERY;
+            let digest = Box::new(self.book.digest());
+            for peer in self.neighbours.keys() {
+                let digest = Message::Digest(digest.clone());
+                self.outputs.push_back(Output::Send(*peer, digest));
+            }
+        }
+        if self.next_sweep <= now {
+            self.next_sweep = now + SWEEP_EVERY;
+            // With no neighbour there is nobody from whom news could have come.
+            if absence == Absence::IsNews && !self.neighbours.is_empty() {
+                for node in self.book.expire(now, self.own) {
+                    let gone = Output::Gone(node, Farewell::Expired);
+                    self.outputs.push_back(gone);
+                }
+            }
+        }
+    }
+
+    /// When to call [`Gossip::handle_timeout`].
+    pub fn poll_timeout(&self) -> Instant {
+        let timers = [self.next_offers, self.fetches.poll_timeout()];
+        let regular = self.next_digest.min(self.next_sweep);
+        timers.into_iter().flatten().fold(regular, Instant::min)
+    }
+
+    /// The next thing to do or to know, until there is none.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn on_offer(&mut self, now: Instant, from: NodeKey, version: Version) {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return;
+        };
+        let node = version.node;
+        if let Some(known) = self.book.known(node) {
+            if version >= known {
+                // It has what we have: no need to tell.
+                neighbour.pending.remove(&node);
+            }
+            if version <= known {
+                if version.generation < known.generation {
+                    self.counts.stale_generation += 1;
+                    // It has yet to learn that it, or whom it speaks of, started again since.
+                    neighbour.pending.insert(node);
+                    self.offer_soon(now);
+                } else if version < known {
+                    self.counts.replayed += 1;
+                }
+                return;
+            }
+        } else if self.book.is_full() {
+            self.counts.full += 1;
+            return;
+        }
+        if version.generation > MAX_GENERATION {
+            self.counts.absurd += 1;
+        } else if self.book.is_buried(version) {
+            self.counts.replayed += 1;
+        } else if self.fetches.offer(from, version) {
+            self.ask(now, from, node);
+        } else {
+            self.counts.overflowed += 1;
+        }
+    }
+
+    fn on_advert(&mut self, now: Instant, from: NodeKey, advert: Verified<Advert>, age: Duration) {
+        let version = advert.value().version();
+        let node = version.node;
+        let Some(asked) = self.fetches.delivered(from, version) else {
+            self.counts.unasked += 1;
+            return;
+        };
+        if version < asked {
+            self.on_failure(from);
+        } else {
+            self.fetches.trust(from);
+        }
+        let offerers = self.fetches.offerers(node);
+        let known = self.book.known(node);
+        let is_known = known.is_some();
+        if known.is_some_and(|known| version.generation < known.generation) {
+            self.counts.stale_generation += 1;
+        } else if known.is_some_and(|known| version <= known) || self.book.is_buried(version) {
+            self.counts.replayed += 1;
+        } else if age >= EXPIRY {
+            self.counts.aged += 1;
+        } else if node == self.own {
+            self.outputs.push_back(Output::Outbid(version));
+        } else if !is_known && self.book.is_full() {
+            self.counts.full += 1;
+        } else {
+            self.accept(now, from, advert, age);
+        }
+        self.ask_another(now, node);
+        self.settle(now, from, false);
+        for offerer in offerers {
+            self.note_synced(offerer, false);
+        }
+    }
+
+    fn accept(&mut self, now: Instant, from: NodeKey, advert: Verified<Advert>, age: Duration) {
+        let node = advert.value().node();
+        let was_present = self.book.present(node).is_some();
+        let is_contested = self.book.put(now, advert, age);
+        if self.book.present(node).is_some() {
+            self.outputs.push_back(Output::Changed(node));
+        } else if was_present {
+            self.outputs.push_back(Output::Gone(node, Farewell::Left));
+        }
+        if is_contested {
+            self.outputs.push_back(Output::Contested(node));
+        }
+        self.tell(now, node, Some(from));
+    }
+
+    /// Offers a node's advert to all neighbours but one, soon.
+    fn tell(&mut self, now: Instant, node: NodeKey, except: Option<NodeKey>) {
+        for (peer, neighbour) in &mut self.neighbours {
+            let has_it = Some(*peer) == except || self.fetches.has_offered(*peer, node, &self.book);
+            if !has_it {
+                neighbour.pending.insert(node);
+            }
+        }
+        self.fetches.known(node, self.book.known(node));
+        self.offer_soon(now);
+    }
+
+    fn offer_soon(&mut self, now: Instant) {
+        self.next_offers.get_or_insert(now + OFFER_AFTER);
+    }
+
+    fn ask(&mut self, now: Instant, peer: NodeKey, node: NodeKey) {
+        if let Some(version) = self.fetches.ask(now, peer, node) {
+            let request = Message::Request(vec![version]);
+            self.outputs.push_back(Output::Send(peer, request));
+        }
+    }
+
+    fn ask_another(&mut self, now: Instant, node: NodeKey) {
+        for peer in self.fetches.offerers(node) {
+            self.ask(now, peer, node);
+        }
+    }
+
+    /// One request to a neighbour has ended, or it offered something: there may be more to ask of it.
+    fn settle(&mut self, now: Instant, peer: NodeKey, offered: bool) {
+        for node in self.fetches.unasked(peer) {
+            self.ask(now, peer, node);
+        }
+        self.note_synced(peer, offered);
+    }
+
+    /// Whether all that a neighbour listed is here. It lists when it has compared.
+    fn note_synced(&mut self, peer: NodeKey, offered: bool) {
+        let is_done = !self.fetches.has_standing(peer);
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.has_listed |= offered && neighbour.has_compared();
+            if is_done && neighbour.has_listed && neighbour.sync_done() {
+                self.outputs.push_back(Output::Synced(peer));
+            }
+        }
+    }
+
+    fn on_miss(&mut self, now: Instant, peer: NodeKey, node: NodeKey) {
+        self.on_failure(peer);
+        self.ask_another(now, node);
+        self.settle(now, peer, false);
+    }
+
+    fn on_failure(&mut self, peer: NodeKey) {
+        self.counts.missed += 1;
+        self.fetches.mistrust(peer);
+    }
+}
+
+/// As often as declarations on a link are compared.
+const DIGEST_EVERY: Duration = Duration::from_secs(10);
+/// How far past its time an advert may stay.
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// What changes within this is offered together. Three hops are 0.3 s, a third of what it takes to
+/// notice a silent peer.
+const OFFER_AFTER: Duration = Duration::from_millis(100);
+/// More than a node has links; see [`wanted`](crate::wanted).
+pub const MAX_NEIGHBOURS: usize = 512;

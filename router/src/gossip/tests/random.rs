@@ -1,0 +1,223 @@
+//! Any order of events.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::random::SplitMix64;
+
+const NODES: u64 = 5;
+
+/// What happens next; numbers are taken modulo what there is.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Publish(u64),
+    Restart(u64),
+    /// With a generation from a clock that is off.
+    RestartAt(u64, u64),
+    Link(u64, u64),
+    Unlink(u64, u64),
+    /// One of the messages on the way arrives, is lost, or arrives twice.
+    Deliver(u64),
+    Lose(u64),
+    Repeat(u64),
+    Wait(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let node = || 0..NODES;
+    prop_oneof![
+        2 => node().prop_map(Event::Publish),
+        1 => node().prop_map(Event::Restart),
+        1 => (node(), 0..100_u64).prop_map(|(node, at)| Event::RestartAt(node, at)),
+        3 => (node(), node()).prop_map(|(a, b)| Event::Link(a, b)),
+        1 => (node(), node()).prop_map(|(a, b)| Event::Unlink(a, b)),
+        8 => any::<u64>().prop_map(Event::Deliver),
+        2 => any::<u64>().prop_map(Event::Lose),
+        1 => any::<u64>().prop_map(Event::Repeat),
+        4 => (0..3_000_u64).prop_map(Event::Wait),
+    ]
+}
+
+struct World {
+    now: Instant,
+    gossips: Vec<Gossip>,
+    own: Vec<Version>,
+    links: Vec<(u64, u64)>,
+    on_the_way: Vec<(u64, u64, Message)>,
+    /// The highest version that each has held of each; of a process, since it started.
+    highest: BTreeMap<(u64, NodeKey), Version>,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = origin();
+        let mut world = Self {
+            now,
+            gossips: (0..NODES)
+                .map(|node| Gossip::new(NodeKey(node), now))
+                .collect(),
+            own: (0..NODES)
+                .map(|node| version(NodeKey(node), 1, 0))
+                .collect(),
+            links: Vec::new(),
+            on_the_way: Vec::new(),
+            highest: BTreeMap::new(),
+        };
+        (0..NODES).for_each(|node| world.publish(node));
+        world
+    }
+
+    fn publish(&mut self, node: u64) {
+        let version = &mut self.own[node as usize];
+        version.sequence += 1;
+        let advert = advert(version.node, version.generation, version.sequence);
+        self.gossips[node as usize].handle_own(self.now, advert);
+        self.drain(node);
+    }
+
+    fn restart(&mut self, node: u64, generation: u64) {
+        self.links.retain(|link| {
+            let ours = link.0 == node || link.1 == node;
+            let other = if link.0 == node { link.1 } else { link.0 };
+            if ours {
+                self.gossips[other as usize].handle_unlinked(self.now, NodeKey(node));
+            }
+            !ours
+        });
+        (0..NODES).for_each(|node| self.drain(node));
+        self.on_the_way
+            .retain(|(from, to, _)| *from != node && *to != node);
+        self.highest.retain(|(of, _), _| *of != node);
+        self.gossips[node as usize] = Gossip::new(NodeKey(node), self.now);
+        self.own[node as usize] = version(NodeKey(node), generation, 0);
+        self.publish(node);
+    }
+
+    fn set_link(&mut self, a: u64, b: u64, is_up: bool) {
+        if a == b {
+            return;
+        }
+        self.links.retain(|link| *link != (a.min(b), a.max(b)));
+        for (of, to) in [(a, b), (b, a)] {
+            let gossip = &mut self.gossips[of as usize];
+            match is_up {
+                true => gossip.handle_link(self.now, NodeKey(to)),
+                false => gossip.handle_unlinked(self.now, NodeKey(to)),
+            }
+            self.drain(of);
+        }
+        if is_up {
+            self.links.push((a.min(b), a.max(b)));
+        }
+    }
+
+    fn drain(&mut self, node: u64) {
+        while let Some(output) = self.gossips[node as usize].poll_output() {
+            match output {
+                Output::Send(to, message) => self.on_the_way.push((node, to.0, message)),
+                // As the node would: it moves above whoever had its name before it.
+                Output::Outbid(version) => {
+                    let own = &mut self.own[node as usize];
+                    if version > *own {
+                        own.generation = version.generation + 1;
+                        own.sequence = 0;
+                        self.publish(node);
+                    }
+                }
+                Output::Changed(_)
+                | Output::Contested(_)
+                | Output::Gone(..)
+                | Output::Synced(_) => {}
+            }
+        }
+    }
+
+    fn deliver(&mut self, (from, to, message): (u64, u64, Message)) {
+        self.gossips[to as usize].handle_message(self.now, NodeKey(from), message);
+        self.drain(to);
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        for node in 0..NODES {
+            self.gossips[node as usize].handle_timeout(self.now, Absence::IsNews);
+            self.drain(node);
+        }
+    }
+
+    fn apply(&mut self, event: Event) {
+        let picked = |any: u64, of: usize| (any % (of as u64).max(1)) as usize;
+        match event {
+            Event::Publish(node) => self.publish(node),
+            Event::Restart(node) => {
+                let generation = self.own[node as usize].generation + 1;
+                self.restart(node, generation);
+            }
+            Event::RestartAt(node, generation) => self.restart(node, generation),
+            Event::Link(a, b) => self.set_link(a, b, true),
+            Event::Unlink(a, b) => self.set_link(a, b, false),
+            Event::Deliver(any) if !self.on_the_way.is_empty() => {
+                let message = self.on_the_way.remove(picked(any, self.on_the_way.len()));
+                self.deliver(message);
+            }
+            Event::Lose(any) if !self.on_the_way.is_empty() => {
+                self.on_the_way.remove(picked(any, self.on_the_way.len()));
+            }
+            Event::Repeat(any) if !self.on_the_way.is_empty() => {
+                let message = self.on_the_way[picked(any, self.on_the_way.len())].clone();
+                self.deliver(message);
+            }
+            Event::Deliver(_) | Event::Lose(_) | Event::Repeat(_) => {}
+            Event::Wait(time) => self.wait(ms(time)),
+        }
+    }
+
+    /// No node holds less than it held before, and none more than there is.
+    fn check(&mut self) -> Result<(), TestCaseError> {
+        for (of, gossip) in (0_u64..).zip(&self.gossips) {
+            for advert in gossip.adverts() {
+                let version = advert.value().version();
+                let highest = self.highest.entry((of, version.node)).or_insert(version);
+                prop_assert!(version >= *highest, "{version:?} after {highest:?}");
+                *highest = version;
+            }
+            prop_assert!(gossip.book.len().0 <= NODES as usize);
+            prop_assert!(gossip.fetches.len() <= (NODES * NODES) as usize);
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn stores_converge_once_messages_arrive_and_never_go_back(
+        events in proptest::collection::vec(event(), 0..200),
+        seed in any::<u64>(),
+    ) {
+        let mut world = World::new();
+        for event in events {
+            world.apply(event);
+            world.check()?;
+        }
+        // Every node can be reached, and messages arrive in some order.
+        for node in 1..NODES {
+            if !world.links.contains(&(node - 1, node)) {
+                world.set_link(node - 1, node, true);
+            }
+        }
+        let mut random = SplitMix64(seed);
+        for _ in 0..400 {
+            world.wait(ms(100));
+            while !world.on_the_way.is_empty() {
+                let index = random.below(world.on_the_way.len() as u64) as usize;
+                let message = world.on_the_way.swap_remove(index);
+                world.deliver(message);
+                world.check()?;
+            }
+        }
+        for gossip in &world.gossips {
+            let held: Vec<_> = gossip.adverts().map(|advert| advert.value().version()).collect();
+            prop_assert_eq!(&held, &world.own);
+        }
+    }
+}
