@@ -291,27 +291,33 @@ impl Fleet {
         }
     }
 
-    /// Whether all hold the same adverts of exactly those that run.
-    pub(super) fn is_converged(&self) -> bool {
-        let running: BTreeSet<_> = self
-            .processes
-            .values()
-            .map(|p| p.publisher.version())
-            .collect();
-        let holds = |process: &Process| {
-            let adverts = process
+    /// What those that run have said last.
+    pub(super) fn said(&self) -> BTreeMap<NodeKey, Version> {
+        let versions = self.processes.values().map(|p| p.publisher.version());
+        versions.map(|version| (version.node, version)).collect()
+    }
+
+    /// Whether all know exactly those that run, by what was `said` or newer. In a large mesh there
+    /// is always something newer on its way.
+    pub(super) fn all_know(&self, said: &BTreeMap<NodeKey, Version>) -> bool {
+        let knows = |process: &Process| {
+            let held = process
                 .gossip
                 .adverts()
                 .map(|advert| advert.value().version());
-            adverts.collect::<BTreeSet<_>>() == running
+            let held: Vec<_> = held.collect();
+            let is_new =
+                |(held, said): (&Version, &Version)| held.node == said.node && held >= said;
+            held.len() == said.len() && held.iter().zip(said.values()).all(is_new)
         };
-        self.processes.values().all(holds)
+        self.processes.values().all(knows)
     }
 
-    /// How long it takes until all hold the same, at most.
+    /// How long it takes until all know what was said until now, at most.
     pub(super) fn converge(&mut self, most: Duration) -> Duration {
         let start = self.now;
-        while !self.is_converged() {
+        let said = self.said();
+        while !self.all_know(&said) {
             assert!(self.now - start < most, "not converged after {most:?}");
             self.run(secs(1));
         }
