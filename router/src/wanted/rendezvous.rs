@@ -22,8 +22,8 @@ use crate::{
 /// not twice as many, because what draws high for one end draws high for the other: on average up to
 /// 18 in its own region and 2.7 in each other one, which makes 42 for 300 nodes in ten regions.
 ///
-/// `own` must be one of `members`. The cost is some 30 ns for each pair of another node and one of
-/// `own`'s region.
+/// `own` must be one of `members`. The cost grows with the number of pairs of another node and one
+/// of `own`'s region.
 ///
 /// Source: Thaler and Ravishankar, "Using name-based mappings to increase hit rates", IEEE/ACM ToN
 /// 6(1), 1998.
