@@ -7,14 +7,18 @@
 )]
 #![cfg(target_os = "linux")]
 
+#[path = "real_time/until.rs"]
+mod real_time;
+
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::real_time::until;
 
 const REGIONS: [&str; 3] = ["us-east-1", "eu-west-1", "ap-south-1"];
 
@@ -106,23 +110,6 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         let _ = self.run(&["down"]);
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is about real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "between looks at a process that starts"
-)]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(now() < deadline, "{what}: not within 20 s");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

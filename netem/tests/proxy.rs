@@ -4,16 +4,21 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+#[path = "real_time/until.rs"]
+mod real_time;
+
 use std::{
     net::{SocketAddr, UdpSocket},
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use self::real_time::{now, until};
 
 /// A proxy between two sockets, and the control socket that it listens on.
 struct Fixture {
@@ -118,23 +123,6 @@ fn receive(socket: &UdpSocket, expected: &[u8]) -> Option<SocketAddr> {
     let (bytes, from) = socket.recv_from(&mut buffer).ok()?;
     assert_eq!(&buffer[..bytes], expected);
     Some(from)
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is about real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "between looks at a process that starts"
-)]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(now() < deadline, "{what}: not within 20 s");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn complaint(output: &Output) -> String {
