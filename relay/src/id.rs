@@ -128,6 +128,18 @@ impl NodeKey {
     pub const LEN: usize = 8;
 }
 
+impl From<router::graph::NodeKey> for NodeKey {
+    fn from(key: router::graph::NodeKey) -> Self {
+        Self(key.0.to_be_bytes())
+    }
+}
+
+impl From<NodeKey> for router::graph::NodeKey {
+    fn from(key: NodeKey) -> Self {
+        Self(u64::from_be_bytes(key.0))
+    }
+}
+
 impl fmt::Display for NodeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

@@ -21,8 +21,10 @@ use crate::{
     id::{LinkGeneration, NodeGeneration, NodeId},
     identity::{Material, PeerError},
     links::Links,
+    navigator::NavigatorEvent,
     reaper::Reaper,
     roster::RosterEvent,
+    routes::Routes,
     seeker::Seeking,
     services::Exposed,
     tasks::Scope,
@@ -45,6 +47,8 @@ pub struct Mesh {
     pub counts: Counts,
     /// Its peers.
     pub links: Links,
+    /// Which way traffic goes.
+    pub routes: Routes,
     /// What it exposes.
     pub exposed: Exposed,
     /// Ends streams off the way of those who used them.
@@ -59,6 +63,8 @@ pub struct Mesh {
     pub(crate) egress: EgressFlows,
     /// A place for each TCP stream of listens and of services.
     pub(crate) tcp_room: Room,
+    /// The router's task.
+    pub(crate) navigator: mpsc::Sender<NavigatorEvent>,
     pub(crate) roster: mpsc::Sender<RosterEvent>,
     /// Addresses whose node is not known yet. The roster's task is the only writer.
     pub(crate) seekers: ArcSwap<Vec<Arc<Seeking>>>,

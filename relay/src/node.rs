@@ -34,6 +34,7 @@ use crate::{
     mesh::Mesh,
     reaper::Reaper,
     roster::{Roster, RosterEvent},
+    routes::Routes,
     services::{Destination, Exposed},
     tasks::{Overdue, Scope, SpawnRefused, Tasks},
     tcp,
@@ -107,6 +108,7 @@ impl Node {
         };
 
         let (roster_in, roster_events) = mpsc::channel(ROSTER_QUEUE);
+        let (navigator_in, _navigator_events) = mpsc::channel(NAVIGATOR_QUEUE);
         let reaper = Reaper::with_bounds(&scope, config.shared().close_timeout, limits.closing)?;
         let mesh = Arc::new(Mesh {
             id: config.id().clone(),
@@ -120,6 +122,8 @@ impl Node {
             duplicate: AtomicBool::new(false),
             egress: udp::service::EgressFlows::default(),
             tcp_room: tcp::room::Room::new(limits.tcp_streams),
+            routes: Routes::default(),
+            navigator: navigator_in,
             roster: roster_in,
             seekers: ArcSwap::default(),
             release: config.release(PROTOCOL.min..=PROTOCOL.max),
@@ -367,6 +371,8 @@ fn why_not_bound(source: &io::Error) -> String {
 
 /// As many events as a few hundred nodes cause when they dial at once.
 const ROSTER_QUEUE: usize = 1_024;
+/// A hundred links that change at once, and what their peers say of that.
+const NAVIGATOR_QUEUE: usize = 1_024;
 /// A close that is lost is repeated by nobody: half a second covers its way out of the socket.
 const FLUSH_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
 const RESET_CONTEXT: &[u8] = b"causeway quic stateless reset";

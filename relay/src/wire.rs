@@ -24,7 +24,7 @@ mod packet;
 mod reassemble;
 mod services;
 mod split;
-mod words;
+pub(crate) mod words;
 
 pub use self::{
     close::CloseReason,
