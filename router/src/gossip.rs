@@ -127,6 +127,11 @@ impl Gossip {
         self.book.contested(now)
     }
 
+    /// How many neighbours there are.
+    pub fn neighbours(&self) -> usize {
+        self.neighbours.len()
+    }
+
     /// What happened that should be rare.
     pub fn counts(&self) -> Counts {
         self.counts

@@ -101,6 +101,14 @@ impl<P: Ord + Copy> IsolationGuard<P> {
         }
     }
 
+    /// Whether the loss of the link to this peer is known and not to be told yet.
+    pub fn holds(&self, peer: P) -> bool {
+        matches!(
+            self.links.get(&peer),
+            Some(Link::Lost { tell: Some(_), .. })
+        )
+    }
+
     /// How often oneself was suspected.
     pub fn doubts(&self) -> u64 {
         self.doubts

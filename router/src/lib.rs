@@ -32,6 +32,7 @@
 //! - [`graph`]: what is known of the mesh.
 //! - [`paths`]: the best path to every destination, and a backup.
 //! - [`choice`]: when to move from one path to another.
+//! - [`router`]: all of it together, as one node has it.
 
 pub mod advert;
 pub mod choice;
@@ -46,6 +47,7 @@ pub mod owd;
 pub mod paths;
 pub mod policy;
 mod random;
+pub mod router;
 pub mod rtt;
 pub mod verified;
 pub mod wanted;

@@ -103,6 +103,15 @@ impl RouteTable {
         self.changed = graph.nodes().map(|(key, _)| key).collect();
     }
 
+    /// Whether taking in what the graph says of a node means to rebuild: it came, left or moved.
+    pub fn is_new(&self, graph: &Graph, key: NodeKey) -> bool {
+        match (self.mesh.index(key), graph.node(key)) {
+            (Some(index), Some(node)) => node.region != self.mesh.region(index),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        }
+    }
+
     /// Takes in what the graph newly says of a node; rebuilds if it came, left or moved.
     pub fn update_node(&mut self, graph: &Graph, key: NodeKey) {
         self.changed.clear();

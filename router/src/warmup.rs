@@ -63,6 +63,13 @@ impl WarmUp {
         }
     }
 
+    /// Time passed. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.is_warm(now) {
+            self.state = State::Warm;
+        }
+    }
+
     /// Whether absence is news by now.
     pub fn is_warm(&self, now: Instant) -> bool {
         match self.state {
@@ -71,7 +78,7 @@ impl WarmUp {
         }
     }
 
-    /// When it is warm at the latest, if it is not yet.
+    /// When to call [`WarmUp::handle_timeout`]: when it is warm at the latest, if it is not yet.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
             State::Warm => None,
@@ -147,6 +154,8 @@ mod tests {
             warm_up.handle_deaf(woke, ms(stalled), 1);
             assert_eq!(warm_up.is_warm(woke), warm);
             assert!(warm_up.is_warm(woke + WARM_UP));
+            warm_up.handle_timeout(woke + WARM_UP);
+            assert_eq!(warm_up.poll_timeout(), None);
         }
     }
 
