@@ -142,6 +142,8 @@ codes! {
         Overloaded = 5, "overloaded";
         /// The node is ending.
         Shutdown = 6, "shutdown";
+        /// A node on the way cannot go on.
+        Unreachable = 7, "unreachable";
     }
 }
 
@@ -170,6 +172,12 @@ codes! {
         Malformed = 10, "malformed";
         /// The node is ending.
         Shutdown = 11, "shutdown";
+        /// A node on the way cannot go on.
+        Unreachable = 12, "unreachable";
+        /// The path would visit a node twice.
+        Loop = 13, "loop";
+        /// The node is at its limits or leaving: another one may do it.
+        Elsewhere = 14, "retry_elsewhere";
     }
 }
 

@@ -191,6 +191,8 @@ pub struct Counts {
     pub frames_refused: CounterBy<FrameErrorReason>,
     /// Control frames of a type that this build does not know.
     pub frames_skipped: Counter,
+    /// Gossip of the mesh that found its queue full.
+    pub gossip_dropped: Counter,
     /// Datagrams whose header could not be read.
     pub headers_refused: CounterBy<HeaderErrorReason>,
     /// Inbound connections.
@@ -253,6 +255,11 @@ impl Counts {
                 "relay.frame.skipped",
                 "{frame}",
                 "Control frames of an unknown type",
+            ),
+            gossip_dropped: m.counter(
+                "relay.gossip.dropped",
+                "{frame}",
+                "Gossip of the mesh that found the router's queue full",
             ),
             headers_refused: m.counter_by(
                 "relay.datagram.refused",

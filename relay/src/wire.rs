@@ -29,8 +29,8 @@ pub(crate) mod words;
 pub use self::{
     close::CloseReason,
     frame::{
-        Frame, FrameDecoder, FrameError, FrameErrorReason, FrameKind, Open, OpenFlow, TooLong,
-        TraceContext,
+        Frame, FrameDecoder, FrameError, FrameErrorReason, FrameKind, Open, OpenFlow, Relayed,
+        RelayedBody, RelayedKind, TooLong, TraceContext,
     },
     hello::{Hello, Minors, NoCommonProtocol, negotiate},
     packet::{
@@ -75,7 +75,9 @@ mod message {
 
 #[cfg(test)]
 mod tests {
-    use super::{FrameErrorReason, FrameKind, HeaderErrorReason, PieceErrorReason, Unsupported};
+    use super::{
+        FrameErrorReason, FrameKind, HeaderErrorReason, PieceErrorReason, RelayedKind, Unsupported,
+    };
     use crate::code::{CloseCode, FlowCode, RefuseCode, StreamCode};
 
     #[test]
@@ -90,6 +92,10 @@ mod tests {
         let flow = FlowCode::ALL.iter().map(|c| (c.number(), c.word()));
         for (number, word) in frames.chain(close).chain(stream).chain(refuse).chain(flow) {
             let row = format!("| {number} | `{word}` |");
+            assert!(document.contains(&row), "{row}");
+        }
+        for kind in RelayedKind::ALL {
+            let row = format!("| {} | `{kind}` | ", kind.number());
             assert!(document.contains(&row), "{row}");
         }
         let header = HeaderErrorReason::ALL.iter().map(|reason| reason.word());

@@ -8,7 +8,7 @@ use std::{
 
 use router::liveness::{Liveness, Loop, Output};
 use tokio::{
-    sync::mpsc,
+    sync::mpsc::{self, error::TrySendError},
     time::{Sleep, sleep_until, timeout_at},
 };
 use tokio_util::sync::WaitForCancellationFuture;
@@ -23,6 +23,7 @@ use crate::{
     code::CloseCode,
     deadline::{Closed, ReadError},
     mesh::Mesh,
+    navigator::NavigatorEvent,
     peer::{LinkEvent, PeerEvent},
     tasks::{Task, Wait},
     udp::{FlowAnswer, service},
@@ -181,6 +182,11 @@ impl Control {
             Frame::FlowRefused { flow, code, .. } => {
                 self.link.tell_flow(flow, FlowAnswer::Refused(code));
             }
+            frame @ (Frame::Advert { .. }
+            | Frame::AdvertOffer(_)
+            | Frame::AdvertRequest(_)
+            | Frame::AdvertDigest(_)) => self.gossip(frame),
+            Frame::LinkReport(_) | Frame::Relayed(_) => self.mesh.counts.frames_skipped.incr(),
             Frame::CloseFlow {
                 flow,
                 direction: Direction::Forward,
@@ -205,6 +211,19 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// What is dropped here is found by the next digest; an error otherwise means that the router has
+    /// ended, and the link will with it.
+    fn gossip(&self, frame: Frame) {
+        let from = self.link.peer_key;
+        let told = self
+            .mesh
+            .navigator
+            .try_send(NavigatorEvent::Gossip { from, frame });
+        if let Err(TrySendError::Full(_)) = told {
+            self.mesh.counts.gossip_dropped.incr();
+        }
     }
 
     /// Asks for a new declaration where what is held is not what the peer believes to have said.

@@ -22,7 +22,7 @@ use crate::{
     },
     links::{ConnectError, Peer, PeerState},
     slot::Slot,
-    wire::{Frame, Open},
+    wire::{Frame, Open, RemainingHops},
 };
 
 fn link(from: &Node, to: u16) -> Option<Arc<Link>> {
@@ -350,6 +350,7 @@ fn open(service: &str) -> Open {
         budget: Duration::from_secs(1),
         resume_offset: 0,
         trace: None,
+        hops: RemainingHops::NONE,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     mesh::Mesh,
     services::Destination,
     tasks::{Scope, Task, Wait},
-    wire::{Frame, Open, TooLong},
+    wire::{Frame, Open, RemainingHops, TooLong},
 };
 
 /// Owns one listen's socket; each connection is a task of its own.
@@ -146,6 +146,7 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
         budget: deadline.saturating_duration_since(clock::now()),
         resume_offset: 0,
         trace: None,
+        hops: RemainingHops::NONE,
     });
     sender.write(encoded(&open)?, deadline).await?;
     let mut frames = FrameReader::stream(receiver, link.minor);

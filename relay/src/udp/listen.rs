@@ -198,6 +198,7 @@ impl Listen {
             destination: link.peer_key,
             class: self.class,
             idle_timeout: self.idle,
+            spare: false,
         }));
         self.table.handle_opening(now, flow, link);
     }

@@ -6,23 +6,29 @@
 
 mod decoder;
 mod fields;
+mod gossip;
 mod messages;
+mod relayed;
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
+use router::{advert::Version, gossip::Digest, window::ArrivalReport};
 use thiserror::Error;
 
-pub use self::decoder::{FrameDecoder, FrameError, FrameErrorReason};
 pub(super) use self::fields::{FIRST_MINOR, Fields};
+pub use self::{
+    decoder::{FrameDecoder, FrameError, FrameErrorReason},
+    relayed::{Relayed, RelayedBody, RelayedKind},
+};
 use crate::{
     code::{FlowCode, RefuseCode},
     id::NodeKey,
     wire::{
         Unsupported,
         hello::Hello,
-        limits::MAX_MESSAGE_BYTES,
-        packet::{Class, Direction},
+        limits::{MAX_MESSAGE_BYTES, MAX_VERSIONS},
+        packet::{Class, Direction, RemainingHops},
         services::{ServicesDecl, ServicesDigest},
         words::words,
     },
@@ -104,6 +110,26 @@ pub enum Frame {
         /// Why, for people.
         reason: String,
     },
+    /// A node's newest advert.
+    Advert {
+        /// Statement, signature and certificates, of 1 to
+        /// [`MAX_SIGNED_BYTES`](crate::wire::limits::MAX_SIGNED_BYTES) bytes. Goes on to others as
+        /// it came.
+        signed: Bytes,
+        /// How long ago its node said it.
+        age: Duration,
+    },
+    /// Adverts that the sender holds and the receiver may not: 1 to [`MAX_VERSIONS`].
+    AdvertOffer(Vec<Version>),
+    /// Adverts that the sender wants: 1 to [`MAX_VERSIONS`].
+    AdvertRequest(Vec<Version>),
+    /// All adverts that the sender holds, in short.
+    AdvertDigest(Box<Digest>),
+    /// What the sender's direction of the link brought to the receiver of its packets, as of now.
+    /// Whether it can be true is for [`Ledger`](router::window::Ledger) to say.
+    LinkReport(ArrivalReport),
+    /// Something between two nodes, carried by those between them.
+    Relayed(Box<Relayed>),
     /// A frame that this build does not know, to be counted. When sent, its message is empty.
     Unknown {
         /// Its type.
@@ -118,6 +144,18 @@ impl Frame {
     /// [`TooLong`]: something is beyond [`limits`](crate::wire::limits); nothing was appended.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), TooLong> {
         messages::put(self, out)
+    }
+
+    /// Offers of all `versions`, in as many frames as they need.
+    pub fn offers(versions: &[Version]) -> impl Iterator<Item = Self> {
+        let parts = versions.chunks(MAX_VERSIONS);
+        parts.map(|part| Self::AdvertOffer(part.to_vec()))
+    }
+
+    /// Requests of all `versions`, in as many frames as they need.
+    pub fn requests(versions: &[Version]) -> impl Iterator<Item = Self> {
+        let parts = versions.chunks(MAX_VERSIONS);
+        parts.map(|part| Self::AdvertRequest(part.to_vec()))
     }
 
     /// The number of the frame's type on the wire.
@@ -138,13 +176,20 @@ impl Frame {
             Self::Open(_) => FrameKind::Open,
             Self::Accept { .. } => FrameKind::Accept,
             Self::Refuse { .. } => FrameKind::Refuse,
+            Self::Advert { .. } => FrameKind::Advert,
+            Self::AdvertOffer(_) => FrameKind::AdvertOffer,
+            Self::AdvertRequest(_) => FrameKind::AdvertRequest,
+            Self::AdvertDigest(_) => FrameKind::AdvertDigest,
+            Self::LinkReport(_) => FrameKind::LinkReport,
+            Self::Relayed(_) => FrameKind::Relayed,
             Self::Unknown { type_number } => return *type_number,
         };
         kind.number()
     }
 }
 
-/// Asks for a flow of packets to a service. The sender is the flow's ingress.
+/// Asks for a flow of packets to a service. The sender is the flow's ingress, or the origin of the
+/// [`Relayed`] frame that this comes in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenFlow {
     /// The flow's number at its ingress.
@@ -157,6 +202,8 @@ pub struct OpenFlow {
     pub class: Class,
     /// How long the flow may be without packets in either direction.
     pub idle_timeout: Duration,
+    /// Whether the flow is only prepared on this path, while its packets go on another.
+    pub spare: bool,
 }
 
 /// Asks for a stream to a service.
@@ -174,6 +221,8 @@ pub struct Open {
     pub resume_offset: u64,
     /// The trace that the request belongs to.
     pub trace: Option<TraceContext>,
+    /// The nodes after the receiver, each once, the destination last; none at the destination.
+    pub hops: RemainingHops,
 }
 
 impl Open {
@@ -237,6 +286,18 @@ words! {
         Accept(14) = "accept";
         /// [`Frame::Refuse`].
         Refuse(15) = "refuse";
+        /// [`Frame::Advert`].
+        Advert(16) = "advert";
+        /// [`Frame::AdvertOffer`].
+        AdvertOffer(17) = "advert_offer";
+        /// [`Frame::AdvertRequest`].
+        AdvertRequest(18) = "advert_request";
+        /// [`Frame::AdvertDigest`].
+        AdvertDigest(19) = "advert_digest";
+        /// [`Frame::LinkReport`].
+        LinkReport(20) = "link_report";
+        /// [`Frame::Relayed`].
+        Relayed(21) = "relayed";
     }
 }
 

@@ -18,8 +18,21 @@ pub const MAX_PACKET_BYTES: usize = 16 * 1024;
 /// 15 are needed; twice that leaves room, and keeps what one first piece can reserve below 1 KiB.
 pub const MAX_PIECES: u8 = 32;
 
-/// Most hops that a packet may still have to go. Paths have at most three links.
+/// Most hops that a packet may still have to go, and most nodes that a relayed frame has passed.
+/// Paths have at most three links.
 pub const MAX_HOPS: usize = 3;
+
+/// Longest signed advert, with its signature and certificates. The most that an advert can say is
+/// about 25 KiB, and certificates have 8 KiB.
+pub const MAX_SIGNED_BYTES: usize = 40 * 1024;
+
+/// Most versions of adverts in one frame. At most 28 bytes each, they fill seven eighths of a
+/// message.
+pub const MAX_VERSIONS: usize = 2_048;
+
+/// Longest body of a relayed frame. The largest is an `open_flow`, below 200 bytes; what this
+/// build does not know is carried for others too, and may be larger.
+pub const MAX_RELAYED_BYTES: usize = 4 * 1024;
 
 /// Most addresses in a Hello. A dial races them, so that each more costs every dialer a handshake.
 pub const MAX_ADDRESSES: usize = 16;

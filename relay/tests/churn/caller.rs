@@ -231,6 +231,7 @@ impl Call<'_> {
             budget: ms(1_000),
             resume_offset: 0,
             trace: None,
+            hops: RemainingHops::NONE,
         })
     }
 
@@ -251,6 +252,7 @@ impl Call<'_> {
             destination,
             class: Class::Video,
             idle_timeout: ms(5_000),
+            spare: false,
         }));
         sleep(4 * ONE_WAY).await;
         let accepted =

@@ -421,6 +421,7 @@ async fn peer_that_opens_streams_as_fast_as_it_can_has_at_most_its_limit_and_eac
                     budget: ms(1_000),
                     resume_offset: 0,
                     trace: None,
+                    hops: RemainingHops::NONE,
                 }));
                 let first = match readable {
                     true => open,

@@ -185,6 +185,7 @@ fn open_to(destination: NodeKey) -> Open {
         budget: ms(1_000),
         resume_offset: 0,
         trace: None,
+        hops: RemainingHops::NONE,
     }
 }
 
@@ -262,6 +263,7 @@ async fn flow_that_may_not_be_opened_is_refused_with_its_code() {
         destination: scene.fleet.key(scene.a),
         class: Class::Video,
         idle_timeout: ms(5_000),
+        spare: false,
     };
     let cases = [
         ("none", good.destination, RefuseCode::UnknownService),

@@ -144,6 +144,12 @@ pub enum FrameError {
         /// The frame.
         frame: FrameKind,
     },
+    /// A path names a node twice.
+    #[error("path of frame {frame} names a node twice")]
+    Loop {
+        /// The frame.
+        frame: FrameKind,
+    },
     /// The message is not protobuf, or not of these fields.
     #[error("frame {frame} cannot be decoded")]
     Malformed {
@@ -187,6 +193,7 @@ impl FrameError {
         match self {
             Self::BadField { .. } => FrameErrorReason::BadField,
             Self::Empty { .. } => FrameErrorReason::Empty,
+            Self::Loop { .. } => FrameErrorReason::Loop,
             Self::Malformed { .. } => FrameErrorReason::Malformed,
             Self::MissingField { .. } => FrameErrorReason::MissingField,
             Self::NoCommonProtocol(_) => FrameErrorReason::NoCommonProtocol,
@@ -212,6 +219,8 @@ words! {
         BadField = "bad_field";
         /// [`FrameError::Empty`].
         Empty = "empty";
+        /// [`FrameError::Loop`].
+        Loop = "loop";
         /// [`FrameError::Malformed`].
         Malformed = "malformed";
         /// [`FrameError::MissingField`].

@@ -6,8 +6,9 @@ use crate::{
     id::{LinkGeneration, NodeGeneration, NodeKey},
     wire::{
         frame::{FrameError, FrameKind},
-        limits::{clean_text, is_service_name},
+        limits::{MAX_HOPS, clean_text, is_service_name},
         message,
+        packet::{FlowId, RemainingHops},
     },
 };
 
@@ -109,6 +110,71 @@ impl Fields {
         }
     }
 
+    /// As [`Self::required`], for a list with something in it.
+    pub(super) fn some<T>(
+        self,
+        since: u32,
+        field: &'static str,
+        list: Vec<T>,
+    ) -> Result<Vec<T>, FrameError> {
+        self.required(since, field, (!list.is_empty()).then_some(list))
+    }
+
+    /// As [`Self::required`], for at most [`MAX_HOPS`] node keys, one after the other.
+    pub(super) fn keys(
+        self,
+        since: u32,
+        field: &'static str,
+        value: Option<Vec<u8>>,
+    ) -> Result<Vec<NodeKey>, FrameError> {
+        let bytes = self.required(since, field, value)?;
+        let (keys, rest) = bytes.as_chunks();
+        if !rest.is_empty() {
+            return Err(self.bad(field, "not of whole node keys"));
+        }
+        if keys.len() > MAX_HOPS {
+            return Err(self.bad(field, "too many"));
+        }
+        Ok(keys.iter().copied().map(NodeKey).collect())
+    }
+
+    /// As [`Self::keys`], for the nodes that are still to be visited.
+    pub(super) fn hops(
+        self,
+        since: u32,
+        field: &'static str,
+        value: Option<Vec<u8>>,
+    ) -> Result<RemainingHops, FrameError> {
+        let keys = self.keys(since, field, value)?;
+        RemainingHops::try_new(&keys).ok_or_else(|| self.bad(field, "too many"))
+    }
+
+    /// That no node stands in the path twice.
+    pub(super) fn check_no_loop(
+        self,
+        path: impl Iterator<Item = NodeKey> + Clone,
+    ) -> Result<(), FrameError> {
+        let frame = self.frame;
+        let mut rest = path;
+        while let Some(node) = rest.next() {
+            if rest.clone().any(|later| later == node) {
+                return Err(FrameError::Loop { frame });
+            }
+        }
+        Ok(())
+    }
+
+    /// A flow, the same at every node.
+    pub(super) fn flow(self, flow: Option<message::FlowId>) -> Result<FlowId, FrameError> {
+        let flow = self.required(FIRST_MINOR, "flow", flow)?;
+        let generation = self.required(FIRST_MINOR, "flow.generation", flow.generation)?;
+        Ok(FlowId {
+            ingress: self.key(FIRST_MINOR, "flow.ingress", flow.ingress)?,
+            generation: self.generation("flow.generation", generation)?,
+            number: self.required(FIRST_MINOR, "flow.number", flow.number)?,
+        })
+    }
+
     /// A node generation, which must fit a packet header.
     pub(in crate::wire) fn generation(
         self,
@@ -141,6 +207,11 @@ impl Fields {
         let frame = self.frame;
         FrameError::BadField { frame, field, why }
     }
+}
+
+/// Node keys, one after the other.
+pub(super) fn packed_keys(keys: &[NodeKey]) -> Vec<u8> {
+    keys.iter().flat_map(|key| key.0).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
     wire::{
         frame::{
             FIRST_MINOR, Fields, Frame, FrameError, FrameKind, Open, OpenFlow, TooLong,
-            TraceContext, put_head,
+            TraceContext, fields::packed_keys, gossip, put_head, relayed,
         },
         limits::clean_text,
         message,
@@ -44,13 +44,7 @@ pub(super) fn put(frame: &Frame, out: &mut BytesMut) -> Result<(), TooLong> {
         Frame::ServicesWanted { have_version } => put.message(&message::ServicesWanted {
             have_version: Some(*have_version),
         }),
-        Frame::OpenFlow(open) => put.message(&message::OpenFlow {
-            flow: Some(open.flow),
-            service: Some(open.service.clone()),
-            destination: Some(open.destination.0.to_vec()),
-            class: Some(open.class as u32),
-            idle_timeout_ms: Some(millis(open.idle_timeout)),
-        }),
+        Frame::OpenFlow(open) => put.message(&open_flow_message(open)),
         Frame::FlowAccepted { flow } => put.message(&message::FlowAccepted { flow: Some(*flow) }),
         Frame::FlowRefused { flow, code, reason } => put.message(&message::FlowRefused {
             flow: Some(*flow),
@@ -74,6 +68,18 @@ pub(super) fn put(frame: &Frame, out: &mut BytesMut) -> Result<(), TooLong> {
             code: Some(code.number()),
             reason: Some(clean_text(reason)),
         }),
+        Frame::Advert { signed, age } => put.message(&message::Advert {
+            signed: Some(signed.to_vec()),
+            age_ms: Some(millis(*age)),
+        }),
+        Frame::AdvertOffer(versions) | Frame::AdvertRequest(versions) => {
+            put.message(&gossip::versions_message(versions))
+        }
+        Frame::AdvertDigest(digest) => put.message(&message::AdvertDigest {
+            buckets: digest.0.to_vec(),
+        }),
+        Frame::LinkReport(report) => put.message(&gossip::report_message(report)),
+        Frame::Relayed(relayed) => put.message(&relayed::to_message(relayed)),
         Frame::Unknown { type_number } => put_head(*type_number, 0, put.out),
     }
 }
@@ -138,12 +144,10 @@ pub(super) fn read(frame: FrameKind, minor: u32, body: &[u8]) -> Result<Frame, F
         }
         FrameKind::CloseFlow => {
             let m: message::CloseFlow = fields.message(body)?;
-            let direction = fields.required(first, "direction", m.direction)?;
             let code: u32 = fields.required(first, "code", m.code)?;
             Frame::CloseFlow {
                 flow: fields.required(first, "flow", m.flow)?,
-                direction: numbered(Direction::ALL, direction)
-                    .ok_or_else(|| fields.bad("direction", "not 0 or 1"))?,
+                direction: read_direction(fields, m.direction)?,
                 code: FlowCode::from_number(code.into()),
             }
         }
@@ -161,7 +165,23 @@ pub(super) fn read(frame: FrameKind, minor: u32, body: &[u8]) -> Result<Frame, F
                 reason: fields.text(first, "reason", m.reason)?,
             }
         }
+        FrameKind::Advert => gossip::read_advert(fields, body)?,
+        FrameKind::AdvertOffer => Frame::AdvertOffer(gossip::read_versions(fields, body)?),
+        FrameKind::AdvertRequest => Frame::AdvertRequest(gossip::read_versions(fields, body)?),
+        FrameKind::AdvertDigest => {
+            Frame::AdvertDigest(Box::new(gossip::read_digest(fields, body)?))
+        }
+        FrameKind::LinkReport => Frame::LinkReport(gossip::read_report(fields, body)?),
+        FrameKind::Relayed => Frame::Relayed(Box::new(relayed::read(fields, body)?)),
     })
+}
+
+pub(super) fn read_direction(
+    fields: Fields,
+    direction: Option<u32>,
+) -> Result<Direction, FrameError> {
+    let direction = fields.required(FIRST_MINOR, "direction", direction)?;
+    numbered(Direction::ALL, direction).ok_or_else(|| fields.bad("direction", "not 0 or 1"))
 }
 
 fn read_services(fields: Fields, body: &[u8]) -> Result<ServicesDecl, FrameError> {
@@ -184,7 +204,10 @@ fn read_services(fields: Fields, body: &[u8]) -> Result<ServicesDecl, FrameError
 }
 
 fn read_open_flow(fields: Fields, body: &[u8]) -> Result<OpenFlow, FrameError> {
-    let m: message::OpenFlow = fields.message(body)?;
+    open_flow(fields, fields.message(body)?)
+}
+
+pub(super) fn open_flow(fields: Fields, m: message::OpenFlow) -> Result<OpenFlow, FrameError> {
     let class = fields.required(FIRST_MINOR, "class", m.class)?;
     let idle_timeout_ms = fields.required(FIRST_MINOR, "idle_timeout_ms", m.idle_timeout_ms)?;
     Ok(OpenFlow {
@@ -193,19 +216,31 @@ fn read_open_flow(fields: Fields, body: &[u8]) -> Result<OpenFlow, FrameError> {
         destination: fields.key(FIRST_MINOR, "destination", m.destination)?,
         class: numbered(Class::ALL, class).ok_or_else(|| fields.bad("class", "not 0 to 3"))?,
         idle_timeout: from_millis(idle_timeout_ms),
+        spare: fields.required(FIRST_MINOR, "spare", m.spare)?,
     })
 }
 
 fn read_open(fields: Fields, body: &[u8]) -> Result<Open, FrameError> {
     let m: message::Open = fields.message(body)?;
     let budget_ms = fields.required(FIRST_MINOR, "budget_ms", m.budget_ms)?;
+    let destination = fields.key(FIRST_MINOR, "destination", m.destination)?;
+    let hops = fields.hops(FIRST_MINOR, "hops", m.hops)?;
+    fields.check_no_loop(hops.as_slice().iter().copied())?;
+    if hops
+        .as_slice()
+        .last()
+        .is_some_and(|last| *last != destination)
+    {
+        return Err(fields.bad("hops", "not to the destination"));
+    }
     Ok(Open {
         session: fields.array(FIRST_MINOR, "session", m.session)?,
-        destination: fields.key(FIRST_MINOR, "destination", m.destination)?,
+        destination,
         service: fields.service(FIRST_MINOR, "service", m.service)?,
         budget: from_millis(budget_ms),
         resume_offset: fields.required(FIRST_MINOR, "resume_offset", m.resume_offset)?,
         trace: m.trace.map(|trace| read_trace(fields, trace)).transpose()?,
+        hops,
     })
 }
 
@@ -229,6 +264,17 @@ fn services_message(services: &ServicesDecl) -> message::Services {
     }
 }
 
+pub(super) fn open_flow_message(open: &OpenFlow) -> message::OpenFlow {
+    message::OpenFlow {
+        flow: Some(open.flow),
+        service: Some(open.service.clone()),
+        destination: Some(open.destination.0.to_vec()),
+        class: Some(open.class as u32),
+        idle_timeout_ms: Some(millis(open.idle_timeout)),
+        spare: Some(open.spare),
+    }
+}
+
 fn open_message(open: &Open) -> message::Open {
     message::Open {
         session: Some(open.session.to_vec()),
@@ -241,6 +287,7 @@ fn open_message(open: &Open) -> message::Open {
             span_id: Some(trace.span_id.to_vec()),
             flags: Some(trace.flags.into()),
         }),
+        hops: Some(packed_keys(open.hops.as_slice())),
     }
 }
 
@@ -265,10 +312,10 @@ fn numbered<T: Copy>(all: &[T], number: u32) -> Option<T> {
 }
 
 /// Never more than is left, so that no hop gets a longer budget than the one before.
-fn millis(duration: Duration) -> u32 {
+pub(super) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
-fn from_millis(millis: u32) -> Duration {
+pub(super) fn from_millis(millis: u32) -> Duration {
     Duration::from_millis(millis.into())
 }

@@ -1,10 +1,12 @@
 use proptest::prelude::*;
+use router::gossip::BUCKETS;
 
 use super::*;
 use crate::wire::{
     PROTOCOL,
+    frame::relayed::tests::{any_relayed, one_relayed},
     hello::tests::{any_hello, full_hello},
-    limits::{FRAME_HEAD_BYTES, MAX_SERVICES, MAX_TEXT_BYTES},
+    limits::{FRAME_HEAD_BYTES, MAX_HOPS, MAX_SERVICES, MAX_SIGNED_BYTES, MAX_TEXT_BYTES},
     services::{ServiceDecl, ServiceKind, tests::any_services},
 };
 
@@ -33,6 +35,7 @@ pub(super) fn one_of_each() -> Vec<Frame> {
             destination: NodeKey([1; 8]),
             class: Class::Control,
             idle_timeout: Duration::from_secs(60),
+            spare: false,
         }),
         Frame::FlowAccepted { flow: 0 },
         Frame::FlowRefused {
@@ -56,13 +59,96 @@ pub(super) fn one_of_each() -> Vec<Frame> {
                 span_id: [4; 8],
                 flags: 1,
             }),
+            hops: RemainingHops::try_new(&[NodeKey([1; 8])]).unwrap(),
         }),
         Frame::Accept { resume_offset: 0 },
         Frame::Refuse {
             code: RefuseCode::Unknown(77),
             reason: String::new(),
         },
+        Frame::Advert {
+            signed: Bytes::from_static(b"signed"),
+            age: Duration::ZERO,
+        },
+        Frame::AdvertOffer(vec![version(0), version(1)]),
+        Frame::AdvertRequest(vec![version(0)]),
+        Frame::AdvertDigest(Box::new(Digest([0; BUCKETS]))),
+        Frame::LinkReport(ArrivalReport {
+            highest: 0,
+            covered: 0,
+            received: 0,
+            reordered: 0,
+            jitter: Duration::ZERO,
+            variation: Some((Duration::ZERO, Duration::ZERO)),
+        }),
+        Frame::Relayed(Box::new(one_relayed())),
     ]
+}
+
+fn version(node: u64) -> Version {
+    Version {
+        node: router::graph::NodeKey(node),
+        generation: 0,
+        sequence: 0,
+    }
+}
+
+/// Any report whose durations are whole microseconds.
+fn any_report() -> impl Strategy<Value = ArrivalReport> {
+    let micros = |micros: u32| Duration::from_micros(micros.into());
+    let variation = prop::option::of(any::<(u32, u32)>());
+    let variation = variation.prop_map(move |pair| {
+        pair.map(|(one, other)| (micros(one.min(other)), micros(one.max(other))))
+    });
+    (any::<([u64; 4], u32)>(), variation).prop_map(
+        move |(([highest, covered, received, reordered], jitter), variation)| ArrivalReport {
+            highest,
+            covered,
+            received,
+            reordered,
+            jitter: micros(jitter),
+            variation,
+        },
+    )
+}
+
+fn any_versions() -> impl Strategy<Value = Vec<Version>> {
+    let version = any::<(u64, u64, u64)>().prop_map(|(node, generation, sequence)| Version {
+        node: router::graph::NodeKey(node),
+        generation,
+        sequence,
+    });
+    prop::collection::vec(version, 1..20)
+}
+
+/// Any flow that may be asked for.
+pub(super) fn any_open_flow() -> impl Strategy<Value = OpenFlow> {
+    let millis = any::<u32>().prop_map(|ms| Duration::from_millis(ms.into()));
+    let class = prop::sample::select(Class::ALL);
+    let key = any::<[u8; 8]>().prop_map(NodeKey);
+    (
+        any::<(u32, bool)>(),
+        "[a-zA-Z0-9._-]{1,63}",
+        key,
+        class,
+        millis,
+    )
+        .prop_map(
+            |((flow, spare), service, destination, class, idle_timeout)| OpenFlow {
+                flow,
+                service,
+                destination,
+                class,
+                idle_timeout,
+                spare,
+            },
+        )
+}
+
+/// Node keys of which no two are the same.
+pub(super) fn any_path(most: usize) -> impl Strategy<Value = Vec<NodeKey>> {
+    prop::collection::btree_set(any::<[u8; 8]>(), 1..=most)
+        .prop_map(|keys| keys.into_iter().map(NodeKey).collect())
 }
 
 /// Any frame that may be sent.
@@ -71,40 +157,36 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
     let text = "[^\\p{Cc}]{0,40}";
     let name = "[a-zA-Z0-9._-]{1,63}";
     let millis = || any::<u32>().prop_map(|ms| Duration::from_millis(ms.into()));
-    let key = || any::<[u8; 8]>().prop_map(NodeKey);
     let trace =
         any::<([u8; 16], [u8; 8], u8)>().prop_map(|(trace_id, span_id, flags)| TraceContext {
             trace_id,
             span_id,
             flags,
         });
-    let class = prop::sample::select(Class::ALL);
-    let open_flow = (any::<u32>(), name, key(), class, millis()).prop_map(
-        |(flow, service, destination, class, idle_timeout)| OpenFlow {
-            flow,
-            service,
-            destination,
-            class,
-            idle_timeout,
-        },
-    );
     let open = (
-        any::<([u8; 16], u64)>(),
-        key(),
+        any::<([u8; 16], u64, bool)>(),
+        any_path(MAX_HOPS),
         name,
         millis(),
         prop::option::of(trace),
     )
         .prop_map(
-            |((session, resume_offset), destination, service, budget, trace)| Open {
+            |((session, resume_offset, is_far), path, service, budget, trace)| Open {
                 session,
-                destination,
+                destination: *path.last().unwrap(),
                 service,
                 budget,
                 resume_offset,
                 trace,
+                hops: match is_far {
+                    true => RemainingHops::try_new(&path).unwrap(),
+                    false => RemainingHops::NONE,
+                },
             },
         );
+    let signed = prop::collection::vec(any::<u8>(), 1..100).prop_map(Bytes::from);
+    let digest = prop::collection::vec(any::<u32>(), BUCKETS)
+        .prop_map(|buckets| Box::new(Digest(buckets.try_into().unwrap())));
     let direction = prop::sample::select(Direction::ALL);
     prop_oneof![
         any_hello().prop_map(|hello| Frame::Hello(Box::new(hello))),
@@ -115,7 +197,7 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
         any_services().prop_map(Frame::Services),
         any_services().prop_map(|services| Frame::ServicesDigest(services.digest())),
         any::<u64>().prop_map(|have_version| Frame::ServicesWanted { have_version }),
-        open_flow.prop_map(Frame::OpenFlow),
+        any_open_flow().prop_map(Frame::OpenFlow),
         any::<u32>().prop_map(|flow| Frame::FlowAccepted { flow }),
         (any::<u32>(), code(), text).prop_map(|(flow, code, reason)| Frame::FlowRefused {
             flow,
@@ -132,6 +214,12 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
         open.prop_map(Frame::Open),
         any::<u64>().prop_map(|resume_offset| Frame::Accept { resume_offset }),
         (code(), text).prop_map(|(code, reason)| Frame::Refuse { code, reason }),
+        (signed, millis()).prop_map(|(signed, age)| Frame::Advert { signed, age }),
+        any_versions().prop_map(Frame::AdvertOffer),
+        any_versions().prop_map(Frame::AdvertRequest),
+        digest.prop_map(Frame::AdvertDigest),
+        any_report().prop_map(Frame::LinkReport),
+        any_relayed().prop_map(|relayed| Frame::Relayed(Box::new(relayed))),
         (1_000..u16::MAX).prop_map(|type_number| Frame::Unknown { type_number }),
     ]
 }
@@ -221,6 +309,11 @@ fn an_absent_field_of_each_type_is_a_typed_error_unless_it_may_be_absent() {
             rest.iter().for_each(|(_, field)| body.extend(field));
             match read(&frame, &body) {
                 Ok(_) => assert!(may_be_absent.contains(&number), "{kind} {number}"),
+                // Both ends of the variation, or neither.
+                Err(FrameError::BadField { field, .. }) if kind == FrameKind::LinkReport => {
+                    assert_eq!(field, "variation_least_us");
+                    assert!([6, 7].contains(&number), "{number}");
+                }
                 Err(FrameError::MissingField { frame, .. }) => {
                     assert_eq!(frame, kind);
                     assert!(!may_be_absent.contains(&number), "{kind} {number}");
@@ -278,9 +371,26 @@ fn numbers_and_lengths_outside_their_range_are_typed_errors() {
                 assert_eq!(refused(&frame, 3, b"\0"), "service");
                 assert_eq!(refused(&frame, 6, b"\x03\x0a\x01 "), "trace.trace_id");
                 assert_eq!(refused(&frame, 6, b"\x03\x18\x80\x02"), "trace.flags");
+                assert_eq!(refused(&frame, 7, b"\x01 "), "hops");
+                assert_eq!(refused(&frame, 7, b"\x08        "), "hops");
             }
             Frame::Services(_) => {
                 assert_eq!(refused(&frame, 2, b"\x07\x0a\x03rtp\x10\x01"), "services");
+            }
+            Frame::Advert { .. } => assert_eq!(refused(&frame, 1, b"\0"), "signed"),
+            Frame::AdvertOffer(_) => {
+                assert_eq!(refused(&frame, 1, b"\x08        "), "generation");
+                assert_eq!(refused(&frame, 2, b"\x01\x01"), "generation");
+                assert_eq!(refused(&frame, 3, b"\x01\x01"), "sequence");
+            }
+            Frame::AdvertDigest(_) => assert_eq!(refused(&frame, 1, b"\x04    "), "buckets"),
+            Frame::LinkReport(_) => {
+                assert_eq!(refused(&frame, 6, b"\x81\0"), "variation_least_us");
+            }
+            Frame::Relayed(_) => {
+                assert_eq!(refused(&frame, 1, b"\x01 "), "origin");
+                assert_eq!(refused(&frame, 2, b"\x01 "), "via");
+                assert_eq!(refused(&frame, 3, b"\x01 "), "hops");
             }
             _ => {}
         }
@@ -330,6 +440,88 @@ fn an_open_that_resumes_is_decoded_but_not_supported() {
             assert_eq!(open.check_supported(), Err(Unsupported::ResumeOffset));
         }
     }
+}
+
+#[test]
+fn an_open_over_one_hop_more_than_a_path_has_or_over_a_node_twice_is_a_typed_error() {
+    let (body, frame) = one_of_each()
+        .into_iter()
+        .find_map(|frame| match frame {
+            Frame::Open(_) => Some((encoded(&frame)[FRAME_HEAD_BYTES..].to_vec(), frame)),
+            _ => None,
+        })
+        .unwrap();
+    let with_hops = |hops: &[u8]| {
+        let mut body = body.clone();
+        body.extend([7 << 3 | 2, 8 * hops.len() as u8]);
+        hops.iter().for_each(|hop| body.extend([*hop; 8]));
+        read(&frame, &body)
+    };
+    assert!(with_hops(&[3, 2, 1]).is_ok());
+    let (field, why, kind) = ("hops", "too many", FrameKind::Open);
+    let error = FrameError::BadField {
+        frame: kind,
+        field,
+        why,
+    };
+    assert_eq!(with_hops(&[4, 3, 2, 1]), Err(error));
+    let error = FrameError::Loop { frame: kind };
+    assert_eq!(with_hops(&[1, 2, 1]), Err(error.clone()));
+    assert_eq!(error.reason(), FrameErrorReason::Loop);
+}
+
+#[test]
+fn the_most_versions_fit_a_frame_and_more_are_split_over_several() {
+    let versions: Vec<Version> = (0..2 * MAX_VERSIONS as u64 + 1)
+        .map(|number| Version {
+            node: router::graph::NodeKey(number),
+            generation: u64::MAX,
+            sequence: u64::MAX,
+        })
+        .collect();
+    let mut came = Vec::new();
+    for frame in Frame::offers(&versions) {
+        match read(&frame, &encoded(&frame)[FRAME_HEAD_BYTES..]) {
+            Ok(Frame::AdvertOffer(part)) => came.push(part),
+            other => panic!("{other:?}"),
+        }
+    }
+    let lengths: Vec<usize> = came.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [MAX_VERSIONS, MAX_VERSIONS, 1]);
+    assert_eq!(came.concat(), versions);
+    assert_eq!(Frame::requests(&versions).count(), 3);
+    assert_eq!(Frame::offers(&[]).count(), 0);
+
+    let beyond = versions[..MAX_VERSIONS + 1].iter().map(|v| Version {
+        generation: 0,
+        sequence: 0,
+        ..*v
+    });
+    let beyond = Frame::AdvertOffer(beyond.collect());
+    let error = read(&beyond, &encoded(&beyond)[FRAME_HEAD_BYTES..]);
+    assert!(matches!(
+        error,
+        Err(FrameError::BadField { field: "node", .. })
+    ));
+}
+
+#[test]
+fn the_longest_signed_advert_fits_a_frame_and_one_byte_more_is_refused() {
+    let advert = |len: usize| Frame::Advert {
+        signed: vec![1; len].into(),
+        age: Duration::MAX,
+    };
+    let body = |len| encoded(&advert(len))[FRAME_HEAD_BYTES..].to_vec();
+    let longest = advert(MAX_SIGNED_BYTES);
+    assert!(read(&longest, &body(MAX_SIGNED_BYTES)).is_ok());
+    let error = read(&longest, &body(MAX_SIGNED_BYTES + 1));
+    assert!(matches!(
+        error,
+        Err(FrameError::BadField {
+            field: "signed",
+            ..
+        })
+    ));
 }
 
 #[test]

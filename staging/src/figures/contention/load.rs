@@ -13,7 +13,7 @@ use causeway::{
     link::frames::{FrameReader, encoded},
     links::Links,
     mesh::Mesh,
-    wire::{Frame, Open, PROTOCOL},
+    wire::{Frame, Open, PROTOCOL, RemainingHops},
 };
 use tokio::task::JoinSet;
 
@@ -198,6 +198,7 @@ async fn request(connects: &dyn Connects, peer: NodeKey, deadline: Instant) -> O
         budget: deadline.saturating_duration_since(clock::now()),
         resume_offset: 0,
         trace: None,
+        hops: RemainingHops::NONE,
     });
     let open = encoded(&open).expect("it is a short frame");
     sender.write(open, deadline).await.ok()?;

@@ -97,6 +97,7 @@ async fn open_streams(link: Connection) {
         budget: GIVE_UP,
         resume_offset: 0,
         trace: None,
+        hops: RemainingHops::NONE,
     });
     let open = encoded(&open).expect("it is a short frame");
     let mut asked = JoinSet::new();

@@ -177,6 +177,7 @@ fn every_frame_error_has_a_reason_of_its_own() {
             why: "empty",
         },
         FrameError::Empty { frame },
+        FrameError::Loop { frame },
         FrameError::Malformed { frame },
         FrameError::MissingField { frame, field },
         FrameError::NoCommonProtocol(NoCommonProtocol {
