@@ -1,10 +1,12 @@
 //! Everything that a node counts, as handles made once.
 
+use router::choice;
+
 use crate::{
     code::{CloseCode, RefuseCode},
     deadline::SendError,
     id::NodeId,
-    identity::PeerError,
+    identity::{AdvertRefusedReason, PeerError},
     tcp::splice::SpliceError,
     telemetry::{Counter, CounterBy, Label, Metrics},
     wire::{FrameErrorReason, HeaderErrorReason, PieceErrorReason},
@@ -145,6 +147,40 @@ impl From<&SpliceError> for StreamEnd {
 }
 
 labels! {
+    /// Why traffic took another path: the reasons of the router's choice.
+    MoveReason {
+        /// The overlay path is better by the margin.
+        Better = "better",
+        /// The direct path is as good as any again.
+        DirectWell = "direct_well",
+        /// The path in use came to pass through a node that drains.
+        Draining = "draining",
+        /// There was none before.
+        Found = "found",
+        /// The path in use cannot be used any more.
+        Lost = "lost",
+        /// The path in use was a last resort, and this one is not.
+        Sounder = "sounder",
+        /// The path in use became suspect.
+        Suspect = "suspect",
+    }
+}
+
+impl From<choice::Reason> for MoveReason {
+    fn from(reason: choice::Reason) -> Self {
+        match reason {
+            choice::Reason::Better => Self::Better,
+            choice::Reason::DirectWell => Self::DirectWell,
+            choice::Reason::Draining => Self::Draining,
+            choice::Reason::Found => Self::Found,
+            choice::Reason::Lost => Self::Lost,
+            choice::Reason::Sounder => Self::Sounder,
+            choice::Reason::Suspect => Self::Suspect,
+        }
+    }
+}
+
+labels! {
     /// What became of an inbound connection.
     InboundEnd {
         /// No Hello by the deadline.
@@ -177,6 +213,12 @@ labels! {
 /// Everything that a node counts.
 #[derive(Debug)]
 pub struct Counts {
+    /// Figures in adverts that no network can have.
+    pub adverts_adjusted: Counter,
+    /// Adverts that did not pass.
+    pub adverts_refused: CounterBy<AdvertRefusedReason>,
+    /// Adverts that were not asked for.
+    pub adverts_unasked: Counter,
     /// Dials that were started.
     pub dials: Counter,
     /// Dials that came to nothing.
@@ -223,6 +265,8 @@ pub struct Counts {
     pub stream_bytes_in: Counter,
     /// Bytes of TCP streams, from links to local programs.
     pub stream_bytes_out: Counter,
+    /// Traffic that took another path.
+    pub route_moves: CounterBy<MoveReason>,
     /// Streams that a peer opened without a readable `Open`.
     pub streams_unread: Counter,
 }
@@ -232,6 +276,22 @@ impl Counts {
     pub fn new(metrics: &Metrics) -> Self {
         let m = metrics;
         Self {
+            adverts_adjusted: m.counter(
+                "relay.advert.adjusted",
+                "{figure}",
+                "Figures in adverts that no network can have, taken for the nearest that one can",
+            ),
+            adverts_refused: m.counter_by(
+                "relay.advert.refused",
+                "{advert}",
+                "reason",
+                "Adverts that did not pass",
+            ),
+            adverts_unasked: m.counter(
+                "relay.advert.unasked",
+                "{advert}",
+                "Adverts that were not asked for",
+            ),
             dials: m.counter("relay.dial.started", "{dial}", "Dials that were started"),
             dials_failed: m.counter("relay.dial.failed", "{dial}", "Dials that came to nothing"),
             declarations_differed: m.counter(
@@ -322,6 +382,12 @@ impl Counts {
                 "relay.probe.reply_dropped",
                 "{reply}",
                 "Probe replies that found their judge busy",
+            ),
+            route_moves: m.counter_by(
+                "relay.route.moved",
+                "{move}",
+                "reason",
+                "Times that traffic for a node took another path",
             ),
             streams_ended: m.counter_by(
                 "relay.stream.ended",

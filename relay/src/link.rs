@@ -232,6 +232,19 @@ impl Link {
         self.health() != Health::Down && !self.has_ended()
     }
 
+    /// Whether its probes have been without an answer for long enough that nothing is expected to
+    /// arrive.
+    pub fn is_unanswered(&self) -> bool {
+        self.health() >= Health::Confirmed || self.has_ended()
+    }
+
+    /// The largest datagram that it carries now; `None` if it carries none. Takes the connection's
+    /// lock.
+    pub fn limit_bytes(&self) -> Option<u16> {
+        let limit = self.connection.max_datagram_size()?;
+        Some(u16::try_from(limit).unwrap_or(u16::MAX))
+    }
+
     /// Whether its connection has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)

@@ -1,6 +1,7 @@
 //! What every task of a node shares.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::SocketAddr,
     sync::{
@@ -18,7 +19,7 @@ use crate::{
     config::{Config, HostPort, Liveness},
     counts::Counts,
     env::Env,
-    id::{LinkGeneration, NodeGeneration, NodeId},
+    id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
     identity::{Material, PeerError},
     links::Links,
     navigator::NavigatorEvent,
@@ -49,6 +50,8 @@ pub struct Mesh {
     pub links: Links,
     /// Which way traffic goes.
     pub routes: Routes,
+    /// Who is known, by key, whether it has a link or not. The navigator is the only writer.
+    pub names: ArcSwap<BTreeMap<NodeKey, NodeId>>,
     /// What it exposes.
     pub exposed: Exposed,
     /// Ends streams off the way of those who used them.

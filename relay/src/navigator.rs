@@ -1,20 +1,49 @@
-//! The task around the router: tells it what was measured and said, and publishes what it decides.
+//! The task around the router: tells it what was measured and said, and does what it decides.
 
-use std::{sync::Arc, time::Duration};
+mod neighbours;
+mod ways;
 
-use router::health::Condition;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use router::{
+    advert::Advert,
+    choice::Decision,
+    cost::{Load, Loss, Measure},
+    gossip::Farewell,
+    graph::{Graph, NodeKey as RouterKey, RegionId, Service},
+    health::Condition,
+    paths::Path,
+    router::{Output, Own, Pair, Router},
+    verified::Verified,
+};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use self::{neighbours::Neighbours, ways::Ways};
 use crate::{
-    id::{NodeId, NodeKey},
+    clock,
+    config::HostPort,
+    id::{NodeGeneration, NodeId, NodeKey},
+    identity::Regions,
     link::Link,
+    mesh::Mesh,
+    roster::RosterEvent,
+    routes::Kind,
+    tasks::{Task, Wait},
     wire::Frame,
 };
 
 /// What the router is told.
 #[derive(Debug)]
 pub(crate) enum NavigatorEvent {
-    /// Something about a pair changed: its current link, what is thought of it, or its figures.
-    Pair(Box<PairReport>),
+    /// There is traffic for this node: a direct link to it is worth having.
+    Demand(NodeKey),
+    /// This node's generation has moved.
+    GenerationMoved(NodeGeneration),
     /// A neighbour says something of the mesh: one of the advert frames.
     Gossip {
         /// Who says it.
@@ -22,8 +51,15 @@ pub(crate) enum NavigatorEvent {
         /// What it says.
         frame: Frame,
     },
-    /// There is traffic for this node: a direct link to it is worth having.
-    Demand(NodeKey),
+    /// Somebody wants to see what the router knows.
+    Inspect {
+        /// Whose decisions are asked for.
+        of: Option<NodeKey>,
+        /// Where the answer goes.
+        answer: oneshot::Sender<Box<Inspection>>,
+    },
+    /// Something about a pair changed: its current link, what is thought of it, or its figures.
+    Pair(Box<PairReport>),
     /// A node on the way cannot go on to the next.
     Unreachable {
         /// The node that cannot go on.
@@ -47,3 +83,361 @@ pub(crate) struct PairReport {
     /// Share of what was sent lately that was lost on the way out, in parts per million.
     pub(crate) loss_ppm: u32,
 }
+
+/// What the router knows, at one moment.
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    /// The moment.
+    pub(crate) at: Instant,
+    /// Every node that is known, and every link that is reported.
+    pub(crate) graph: Graph,
+    /// Their names.
+    pub(crate) names: BTreeMap<NodeKey, NodeId>,
+    /// How traffic goes, by kind and destination.
+    pub(crate) routes: Vec<RouteReport>,
+    /// The last decisions about the node that was asked for, oldest first.
+    pub(crate) decisions: Vec<(Kind, Decision)>,
+    /// Names in which two processes seem to speak.
+    pub(crate) contested: BTreeSet<NodeKey>,
+    /// This node has just started, and does not take what it has not heard of for absent.
+    pub(crate) is_warming: bool,
+    /// This node suspects itself.
+    pub(crate) is_doubting: bool,
+}
+
+/// How traffic for one destination goes.
+#[derive(Debug, Clone)]
+pub(crate) struct RouteReport {
+    /// The kind of traffic.
+    pub(crate) kind: Kind,
+    /// Where it leads.
+    pub(crate) destination: NodeKey,
+    /// The path in use.
+    pub(crate) path: Option<Path>,
+    /// What to fall back on.
+    pub(crate) backup: Option<Path>,
+    /// The last decision.
+    pub(crate) last: Option<Decision>,
+}
+
+/// Owns the node's router.
+pub(crate) struct Navigator {
+    mesh: Arc<Mesh>,
+    router: Router,
+    neighbours: Neighbours,
+    ways: Ways,
+    /// Who is known by adverts, by key.
+    names: BTreeMap<NodeKey, NodeId>,
+    /// Links that are wanted, and the addresses that the roster was told.
+    wanted: BTreeMap<RouterKey, Vec<String>>,
+    /// The roster has yet to hear something of that.
+    unsaid: bool,
+    /// Kinds of traffic whose ways are to be published.
+    rerouted: BTreeSet<Kind>,
+    events: mpsc::Receiver<NavigatorEvent>,
+    events_in_row: usize,
+}
+
+enum Wake {
+    Event(NavigatorEvent),
+    Stop,
+    Timer,
+}
+
+impl Navigator {
+    pub(crate) fn new(mesh: &Arc<Mesh>, events: mpsc::Receiver<NavigatorEvent>) -> Self {
+        let now = clock::now();
+        let mut regions = Regions::default();
+        let region = regions.id(mesh.id.region()).unwrap_or(RegionId(0));
+        let key = mesh.id.key();
+        let router = Router::new(
+            key.into(),
+            mesh.generation().0,
+            says(mesh, region, Load::IDLE),
+            mesh.seed_for(b"router"),
+            mesh.config.peers().len(),
+            now,
+        );
+        Self {
+            neighbours: Neighbours::new(mesh.clone(), regions),
+            router,
+            ways: Ways::default(),
+            names: BTreeMap::from([(key, mesh.id.clone())]),
+            wanted: BTreeMap::new(),
+            unsaid: false,
+            rerouted: BTreeSet::new(),
+            events,
+            events_in_row: 0,
+            mesh: mesh.clone(),
+        }
+    }
+
+    /// Runs until the owner's end.
+    pub(crate) async fn run(mut self: Box<Self>, task: Task) {
+        self.perform_outputs(clock::now()).await;
+        loop {
+            let wake = self.next_wake(&task).await;
+            let now = clock::now();
+            match wake {
+                Wake::Stop => return,
+                Wake::Timer => self.handle_timeout(now),
+                Wake::Event(event) => {
+                    let is_costly = self.handle_event(now, event);
+                    // A flood of events does not stop the clock.
+                    self.events_in_row += 1;
+                    if self.events_in_row >= EVENTS_IN_ROW {
+                        self.handle_timeout(now);
+                    }
+                    if is_costly {
+                        // A signature was checked; packets go between two of these.
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+            self.perform_outputs(now).await;
+        }
+    }
+
+    async fn next_wake(&mut self, task: &Task) -> Wake {
+        task.waits(Wait::Message);
+        let timer = self.router.poll_timeout();
+        tokio::select! {
+            biased;
+            () = task.stopping() => Wake::Stop,
+            Some(event) = self.events.recv() => Wake::Event(event),
+            () = clock::sleep_until(Some(timer)) => Wake::Timer,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.router.poll_timeout());
+        if self.events_in_row == 0 && late > TOLERANCE {
+            self.router.handle_stall(now, late);
+        }
+        self.events_in_row = 0;
+        self.router.handle_timeout(now);
+    }
+
+    /// Whether it cost as much as a signature.
+    fn handle_event(&mut self, now: Instant, event: NavigatorEvent) -> bool {
+        match event {
+            NavigatorEvent::Demand(node) => self.router.handle_demand(now, node.into()),
+            NavigatorEvent::GenerationMoved(generation) => {
+                self.router.handle_generation(now, generation.0);
+            }
+            NavigatorEvent::Gossip { from, frame } => return self.handle_gossip(now, from, frame),
+            NavigatorEvent::Inspect { of, answer } => {
+                // Whoever asked may have given up.
+                let _ = answer.send(Box::new(self.inspect(now, of)));
+            }
+            NavigatorEvent::Pair(report) => self.handle_pair(now, *report),
+            NavigatorEvent::Unreachable { at, next } => {
+                self.router.handle_unreachable(now, at.into(), next.into());
+            }
+        }
+        false
+    }
+
+    fn handle_gossip(&mut self, now: Instant, from: NodeKey, frame: Frame) -> bool {
+        let router = &self.router;
+        let expects = |node| router.expects(from.into(), node);
+        let is_costly = matches!(frame, Frame::Advert { .. });
+        if let Some((message, author)) = self.neighbours.read(frame, expects) {
+            self.router.handle_message(now, from.into(), message);
+            if let Some(author) = author {
+                let key = author.key().into();
+                self.name(author);
+                let told = self.wanted.get(&key);
+                self.unsaid |= told.is_some_and(|told| *told != self.addresses(key));
+            }
+        }
+        is_costly
+    }
+
+    fn handle_pair(&mut self, now: Instant, report: PairReport) {
+        let key = report.peer.key();
+        self.name(report.peer);
+        let limit_bytes = report.link.as_ref().and_then(|link| link.limit_bytes());
+        let pair = Pair {
+            linked: report.link.is_some(),
+            condition: report.condition,
+            measure: report.rtt.map(|rtt| Measure {
+                rtt,
+                loss: Loss::from_ppm(report.loss_ppm),
+            }),
+            limit_bytes: limit_bytes.unwrap_or(0),
+        };
+        let is_linked = report.link.is_some();
+        if self.neighbours.handle_link(key, report.link) {
+            match is_linked {
+                true => self.router.handle_link(now, key.into()),
+                false => self.router.handle_unlinked(now, key.into()),
+            }
+            // The same paths lead over another link now.
+            self.rerouted.extend(Kind::ALL);
+        }
+        self.router.handle_pair(now, key.into(), pair);
+    }
+
+    /// Remembers who has a key, so that others can be told apart by name.
+    fn name(&mut self, node: NodeId) {
+        let key = node.key();
+        if self.names.get(&key) != Some(&node) {
+            self.names.insert(key, node);
+            self.mesh.names.store(Arc::new(self.names.clone()));
+        }
+    }
+
+    async fn perform_outputs(&mut self, now: Instant) {
+        while let Some(output) = self.router.poll_output() {
+            match output {
+                Output::Contested(node) => {
+                    warn!(node = self.shown(node), "two processes seem to speak in its name");
+                }
+                Output::Doubting(true) => warn!(
+                    "many links are lost at once: this node suspects itself, and tells nobody"
+                ),
+                Output::Doubting(false) => info!("this node trusts what it sees again"),
+                Output::Gone(node, farewell) => self.forget(node, farewell),
+                Output::Moved(kind, node, decision) => self.note_move(kind, node, &decision),
+                Output::Outbid(version) => {
+                    let known = NodeGeneration(version.generation);
+                    // A full roster has reports enough; the next advert brings another.
+                    let _ = self.mesh.roster.try_send(RosterEvent::Stale { known });
+                }
+                Output::Rerouted(kind) => drop(self.rerouted.insert(kind)),
+                Output::Send(peer, message) => self.neighbours.send(peer.into(), message),
+                Output::Sign(advert) => match self.neighbours.sign(&advert) {
+                    Ok(signed) => self.router.handle_signed(now, signed),
+                    Err(error) => error!(%error, "cannot sign what this node says of itself"),
+                },
+                Output::Unwant(peer) => self.unsaid |= self.wanted.remove(&peer).is_some(),
+                Output::Want(peer) => {
+                    self.wanted.entry(peer).or_default();
+                    self.unsaid = true;
+                }
+            }
+        }
+        for kind in std::mem::take(&mut self.rerouted) {
+            let links = self.neighbours.links();
+            self.ways.publish(&self.mesh, kind, &self.router, links);
+        }
+        if std::mem::take(&mut self.unsaid) {
+            self.say_wanted().await;
+        }
+    }
+
+    /// Tells the roster which links are wanted: all of them, so that nothing depends on what it
+    /// heard before.
+    async fn say_wanted(&mut self) {
+        let mut wanted = Vec::new();
+        for peer in self.wanted.keys().copied().collect::<Vec<_>>() {
+            let said = self.addresses(peer);
+            // What this release cannot dial may be dialed by others.
+            let addresses: Vec<HostPort> = said.iter().filter_map(|a| a.parse().ok()).collect();
+            self.wanted.insert(peer, said);
+            if let Some(id) = self.names.get(&NodeKey::from(peer))
+                && !addresses.is_empty()
+            {
+                wanted.push((id.clone(), addresses));
+            }
+        }
+        let wanted = RosterEvent::Wanted(wanted);
+        // The roster never waits for the router; if it is that busy, all is said again.
+        let said = self.mesh.roster.send_timeout(wanted, SAY_WITHIN).await;
+        self.unsaid = said.is_err();
+    }
+
+    /// Where a node says that it can be dialed, or said last before it was lost.
+    fn addresses(&self, node: RouterKey) -> Vec<String> {
+        let gossip = self.router.gossip();
+        let advert = gossip.advert(node).or_else(|| {
+            let mut lost = gossip.lost();
+            lost.find(|lost| lost.value().node() == node)
+        });
+        let said = |advert: &Verified<Advert>| advert.value().content().addresses.clone();
+        advert.map(said).unwrap_or_default()
+    }
+
+    fn forget(&mut self, node: RouterKey, farewell: Farewell) {
+        let why = match farewell {
+            Farewell::Expired => "nothing was heard of it",
+            Farewell::Left => "it left",
+        };
+        info!(node = self.shown(node), why, "node is not in the mesh any more");
+    }
+
+    fn note_move(&mut self, kind: Kind, node: RouterKey, decision: &Decision) {
+        self.mesh.counts.route_moves.incr(decision.reason.into());
+        let shown = |path: Option<&Path>| match path {
+            Some(path) => {
+                let hops = path.hops().iter().map(|hop| self.shown(*hop));
+                format!("{} ({})", hops.collect::<Vec<_>>().join(", "), path.cost())
+            }
+            None => "none".to_owned(),
+        };
+        info!(
+            to = self.shown(node),
+            kind = kind.word(),
+            from = shown(decision.from.as_ref()),
+            path = shown(decision.to.as_ref()),
+            reason = ?decision.reason,
+            "route changed"
+        );
+    }
+
+    fn shown(&self, node: RouterKey) -> String {
+        let key = NodeKey::from(node);
+        let name = self.names.get(&key).map(ToString::to_string);
+        name.unwrap_or_else(|| key.to_string())
+    }
+
+    fn inspect(&self, now: Instant, of: Option<NodeKey>) -> Inspection {
+        let routes = Kind::ALL.into_iter().flat_map(|kind| {
+            let routes = self.router.routes(kind);
+            routes.map(move |route| RouteReport {
+                kind,
+                destination: route.destination.into(),
+                path: route.path.copied(),
+                backup: route.backup.copied(),
+                last: route.last.copied(),
+            })
+        });
+        let decisions = of.into_iter().flat_map(|node| {
+            Kind::ALL.into_iter().flat_map(move |kind| {
+                let decisions = self.router.decisions(kind, node.into());
+                decisions.map(move |decision| (kind, *decision))
+            })
+        });
+        let contested = self.router.gossip().contested(now);
+        Inspection {
+            at: now,
+            graph: self.router.graph().clone(),
+            names: self.names.clone(),
+            routes: routes.collect(),
+            decisions: decisions.collect(),
+            contested: contested.map(NodeKey::from).collect(),
+            is_warming: !self.router.is_warm(now),
+            is_doubting: self.router.doubts().0,
+        }
+    }
+}
+
+/// What this node says of itself beside its links.
+fn says(mesh: &Mesh, region: RegionId, load: Load) -> Own {
+    Own {
+        region,
+        service: Service::Serving,
+        load,
+        addresses: mesh.advertised.iter().map(ToString::to_string).collect(),
+        ports: mesh.advertised.iter().map(|address| address.port()).collect(),
+        release: mesh.release.clone(),
+        labels: mesh.config.labels().clone(),
+    }
+}
+
+/// As many as a burst of adverts and reports; then timers have a turn.
+const EVENTS_IN_ROW: usize = 64;
+/// Above this lateness of a timer, the stall was our own.
+const TOLERANCE: Duration = Duration::from_millis(250);
+const SAY_WITHIN: Duration = Duration::from_millis(100);

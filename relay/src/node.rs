@@ -32,6 +32,7 @@ use crate::{
     identity::MaterialError,
     links::Links,
     mesh::Mesh,
+    navigator::Navigator,
     reaper::Reaper,
     roster::{Roster, RosterEvent},
     routes::Routes,
@@ -108,7 +109,7 @@ impl Node {
         };
 
         let (roster_in, roster_events) = mpsc::channel(ROSTER_QUEUE);
-        let (navigator_in, _navigator_events) = mpsc::channel(NAVIGATOR_QUEUE);
+        let (navigator_in, navigator_events) = mpsc::channel(NAVIGATOR_QUEUE);
         let reaper = Reaper::with_bounds(&scope, config.shared().close_timeout, limits.closing)?;
         let mesh = Arc::new(Mesh {
             id: config.id().clone(),
@@ -123,6 +124,7 @@ impl Node {
             egress: udp::service::EgressFlows::default(),
             tcp_room: tcp::room::Room::new(limits.tcp_streams),
             routes: Routes::default(),
+            names: ArcSwap::default(),
             navigator: navigator_in,
             roster: roster_in,
             seekers: ArcSwap::default(),
@@ -157,6 +159,8 @@ impl Node {
                 source,
             })?);
         }
+        let navigator = Box::new(Navigator::new(&mesh, navigator_events));
+        scope.spawn("navigator", |task| navigator.run(task))?;
         let roster = Roster::new(&mesh, placed, generation, roster_events);
         scope.spawn("roster", |task| roster.run(task))?;
         info!(node = %mesh.id, generation = %mesh.generation(), release = mesh.release, "started");

@@ -53,6 +53,8 @@ pub(crate) enum RosterEvent {
     Myself { targets: Vec<HostPort> },
     /// A peer knows this generation of our name.
     Stale { known: NodeGeneration },
+    /// The router wants links to these peers, and to no others but those that are configured.
+    Wanted(Vec<(NodeId, Vec<HostPort>)>),
 }
 
 /// Owns the list of peers.
@@ -80,16 +82,18 @@ struct Kept {
     addresses: Vec<HostPort>,
 }
 
-/// What the configuration has to do with a peer.
+/// Who wants a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
-    /// Nothing: it has dialed.
+    /// Nobody here: it has dialed.
     No,
-    /// It is named there, or was found at an address there.
+    /// The router, which has learned of it from others.
+    ByRouter,
+    /// The configuration names it, or it was found at an address there.
     Yes,
-    /// It was removed; its keeper finishes what is under way.
+    /// It is not wanted any more; its keeper finishes what is under way.
     NoMore,
-    /// It was removed and is back: it gets a new keeper, with these addresses, after the old one.
+    /// It was let go and is wanted again: it gets a new keeper, with these addresses, after the old one.
     Again(Vec<HostPort>),
 }
 
@@ -196,6 +200,7 @@ impl Roster {
                 let _ = done.send(());
             }
             RosterEvent::Stale { known } => self.handle_stale(known).await,
+            RosterEvent::Wanted(wanted) => self.handle_wanted(wanted).await,
         }
     }
 
@@ -213,7 +218,11 @@ impl Roster {
             return connection.close(CloseCode::Overloaded, b"");
         }
         if !known {
-            self.keep(&id, targets);
+            let wanted = match targets.is_empty() {
+                true => Wanted::No,
+                false => Wanted::Yes,
+            };
+            self.keep(&id, targets, wanted);
         } else if !targets.is_empty() {
             // One that is named in the configuration has addresses of its own.
             self.want(key, targets, false).await;
@@ -276,7 +285,11 @@ impl Roster {
                     gone.push(*key);
                 }
                 Wanted::Again(_) if !stays(key) => kept.wanted = Wanted::NoMore,
-                Wanted::No | Wanted::Yes | Wanted::NoMore | Wanted::Again(_) => {}
+                Wanted::No
+                | Wanted::ByRouter
+                | Wanted::Yes
+                | Wanted::NoMore
+                | Wanted::Again(_) => {}
             }
         }
         for key in gone {
@@ -286,7 +299,7 @@ impl Roster {
             if self.peers.contains_key(&key) {
                 self.want(key, addresses, true).await;
             } else {
-                self.keep(&id, addresses);
+                self.keep(&id, addresses, Wanted::Yes);
             }
         }
         for targets in unnamed {
@@ -298,10 +311,51 @@ impl Roster {
         self.publish_seekers();
     }
 
+    /// Keeps the peers that the router wants, and lets those go that only it has wanted.
+    ///
+    /// What is configured stays as it is: an operator who names addresses has a reason.
+    async fn handle_wanted(&mut self, wanted: Vec<(NodeId, Vec<HostPort>)>) {
+        self.forget_ended();
+        let wanted: BTreeMap<NodeKey, _> = wanted.into_iter().map(|w| (w.0.key(), w)).collect();
+        let mut gone = Vec::new();
+        for (key, kept) in &mut self.peers {
+            if kept.wanted == Wanted::ByRouter && !wanted.contains_key(key) {
+                kept.wanted = Wanted::NoMore;
+                gone.push(*key);
+            }
+        }
+        for key in gone {
+            self.tell(key, PeerEvent::Forget(CloseCode::Removed)).await;
+        }
+        for (key, (id, addresses)) in wanted {
+            let Some(kept) = self.peers.get_mut(&key) else {
+                if self.peers.len() < self.mesh.config.limits().links {
+                    self.keep(&id, addresses, Wanted::ByRouter);
+                }
+                continue;
+            };
+            let is_new = kept.wanted == Wanted::No || kept.addresses != addresses;
+            match kept.wanted {
+                Wanted::No | Wanted::ByRouter if is_new => {
+                    kept.wanted = Wanted::ByRouter;
+                    kept.addresses.clone_from(&addresses);
+                    self.tell(key, PeerEvent::Addresses(addresses)).await;
+                }
+                // The operator or the router has just let it go; if it is still wanted when its
+                // keeper has ended, the router's next word keeps it.
+                Wanted::No
+                | Wanted::ByRouter
+                | Wanted::Yes
+                | Wanted::NoMore
+                | Wanted::Again(_) => {}
+            }
+        }
+    }
+
     /// Every keeper dials again that two processes of this node's name had stopped.
     async fn resume(&self) {
         for (key, kept) in &self.peers {
-            if kept.wanted == Wanted::Yes {
+            if matches!(kept.wanted, Wanted::ByRouter | Wanted::Yes) {
                 let addresses = PeerEvent::Addresses(kept.addresses.clone());
                 self.tell(*key, addresses).await;
             }
@@ -321,21 +375,22 @@ impl Roster {
             // A keeper that leaves does not come back.
             Wanted::NoMore | Wanted::Again(_) => kept.wanted = Wanted::Again(addresses),
             Wanted::Yes if !named || kept.addresses == addresses => {}
-            Wanted::No | Wanted::Yes => {
+            Wanted::No | Wanted::ByRouter | Wanted::Yes => {
+                let is_known = kept.wanted != Wanted::No && kept.addresses == addresses;
                 kept.wanted = Wanted::Yes;
+                if is_known {
+                    return;
+                }
                 kept.addresses.clone_from(&addresses);
                 self.tell(key, PeerEvent::Addresses(addresses)).await;
             }
         }
     }
 
-    fn keep(&mut self, id: &NodeId, addresses: Vec<HostPort>) {
+    /// Makes a keeper for a peer, which dials it at `addresses`.
+    fn keep(&mut self, id: &NodeId, addresses: Vec<HostPort>, wanted: Wanted) {
         let worker = Worker::of_pair(&self.workers, self.mesh.id.key(), id.key());
         let scope = worker.scope.child(format!("peer {id}"));
-        let wanted = match addresses.is_empty() {
-            true => Wanted::No,
-            false => Wanted::Yes,
-        };
         let with = (worker.endpoint.clone(), self.dialer.clone());
         let (task, peer) = PeerTask::new(&self.mesh, id.clone(), addresses.clone(), with, scope);
         // A future has room for its arguments and again for what they become.
@@ -409,7 +464,7 @@ impl Roster {
             if let Some(Kept { id, wanted, .. }) = self.peers.remove(&key)
                 && let Wanted::Again(addresses) = wanted
             {
-                self.keep(&id, addresses);
+                self.keep(&id, addresses, Wanted::Yes);
             }
         }
         // A peer that was found and has no keeper any more is sought again where it was.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+pub use router::router::Traffic as Kind;
 
 use crate::{
     id::NodeKey,
@@ -65,20 +66,18 @@ pub struct Route {
     pub backup: Option<Arc<Way>>,
 }
 
-/// The kind of traffic that a route is for: what matters to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// Delay first: audio, video, requests.
-    Interactive,
-    /// Throughput first.
-    Bulk,
-}
-
 /// The routes of this node for each kind of traffic.
 #[derive(Debug, Default)]
 pub struct Routes {
     interactive: ArcSwap<BTreeMap<NodeKey, Route>>,
     bulk: ArcSwap<BTreeMap<NodeKey, Route>>,
+}
+
+impl Route {
+    /// The way in use and the one to fall back on.
+    pub fn ways(&self) -> impl Iterator<Item = &Arc<Way>> {
+        std::iter::once(&self.primary).chain(&self.backup)
+    }
 }
 
 impl Way {

@@ -1,0 +1,117 @@
+//! What is said to neighbours and what they say, between the router's values and frames.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use router::{
+    advert::Advert,
+    gossip::Message,
+    graph::NodeKey as RouterKey,
+    verified::Verified,
+};
+
+use crate::{
+    id::{NodeId, NodeKey},
+    identity::{Chains, Regions, SignError, advert_node, sign_advert, verify_advert},
+    link::Link,
+    mesh::Mesh,
+    wire::Frame,
+};
+
+/// The current link to every peer, and the cryptography of what goes over it.
+pub(super) struct Neighbours {
+    mesh: Arc<Mesh>,
+    links: BTreeMap<NodeKey, Arc<Link>>,
+    chains: Chains,
+    regions: Regions,
+}
+
+impl Neighbours {
+    pub(super) fn new(mesh: Arc<Mesh>, regions: Regions) -> Self {
+        Self {
+            mesh,
+            links: BTreeMap::new(),
+            chains: Chains::default(),
+            regions,
+        }
+    }
+
+    pub(super) fn links(&self) -> &BTreeMap<NodeKey, Arc<Link>> {
+        &self.links
+    }
+
+    /// The current link to a peer; whether that is another than before.
+    pub(super) fn handle_link(&mut self, peer: NodeKey, link: Option<Arc<Link>>) -> bool {
+        let before = match &link {
+            Some(link) => self.links.insert(peer, link.clone()),
+            None => self.links.remove(&peer),
+        };
+        match (&before, &link) {
+            (Some(before), Some(link)) => !Arc::ptr_eq(before, link),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        }
+    }
+
+    /// Says something to a neighbour. What does not get through is found missing by digest.
+    pub(super) fn send(&self, peer: NodeKey, message: Message) {
+        let Some(link) = self.links.get(&peer) else {
+            return;
+        };
+        match message {
+            Message::Advert { advert, age } => link.send_frame(Frame::Advert {
+                signed: bytes::Bytes::from_owner(advert.signed().clone()),
+                age,
+            }),
+            Message::Digest(digest) => link.send_frame(Frame::AdvertDigest(digest)),
+            Message::Offer(versions) => {
+                Frame::offers(&versions).for_each(|frame| link.send_frame(frame));
+            }
+            Message::Request(versions) => {
+                Frame::requests(&versions).for_each(|frame| link.send_frame(frame));
+            }
+        }
+    }
+
+    /// What a frame says, and who signed it if it is an advert. Nothing if it was not `expected`, or
+    /// does not pass; that is counted.
+    pub(super) fn read(
+        &mut self,
+        frame: Frame,
+        expected: impl Fn(RouterKey) -> bool,
+    ) -> Option<(Message, Option<NodeId>)> {
+        match frame {
+            Frame::AdvertOffer(versions) => Some((Message::Offer(versions), None)),
+            Frame::AdvertRequest(versions) => Some((Message::Request(versions), None)),
+            Frame::AdvertDigest(digest) => Some((Message::Digest(digest), None)),
+            Frame::Advert { signed, age } => {
+                let counts = &self.mesh.counts;
+                // Looked at before its signature is, which costs a thousand times as much.
+                if !advert_node(&signed).is_some_and(expected) {
+                    counts.adverts_unasked.incr();
+                    return None;
+                }
+                let material = self.mesh.material.load();
+                let date = self.mesh.env.wall.now();
+                let (chains, regions) = (&mut self.chains, &mut self.regions);
+                match verify_advert(&material, chains, regions, date, &signed) {
+                    Ok((author, advert, adjusted)) => {
+                        counts.adverts_adjusted.add(adjusted.total().into());
+                        Some((Message::Advert { advert, age }, Some(author)))
+                    }
+                    Err(refused) => {
+                        counts.adverts_refused.incr(refused.reason());
+                        tracing::debug!(error = %refused, "advert refused");
+                        None
+                    }
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Signs what this node says of itself.
+    pub(super) fn sign(&self, advert: &Advert) -> Result<Verified<Advert>, SignError> {
+        let material = self.mesh.material.load();
+        sign_advert(&material, &self.mesh.id, advert)
+    }
+}
