@@ -1,10 +1,10 @@
-//! Compiles the control frames; needs no protoc on the machine.
+//! Compiles control frames and signed statements; needs no protoc on the machine.
 
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rerun-if-changed=proto/control.proto");
-    let files = protox::compile(["proto/control.proto"], ["proto"])?;
+    println!("cargo::rerun-if-changed=proto");
+    let files = protox::compile(["proto/advert.proto", "proto/control.proto"], ["proto"])?;
     prost_build::Config::new()
         // A hash map would encode labels in another order in each process.
         .btree_map(["."])

@@ -10,6 +10,8 @@
 //! 3. it has exactly one URI name, of the form of a node, in our trust domain;
 //! 4. where a certain node was dialed, that is its name.
 //!
+//! With the same key a node signs what others pass on, and [`Chains`] checks what they signed.
+//!
 //! [`pki`] makes a private CA and node certificates. [`Pattern`] says which nodes may do something.
 //!
 //! Nothing here reads a clock, and no private key appears in `Debug` output or in an error.
@@ -21,6 +23,7 @@ mod pattern;
 pub mod pki;
 mod refusal;
 mod source;
+mod statement;
 mod verifier;
 
 #[cfg(test)]
@@ -33,6 +36,7 @@ pub use self::{
     pattern::{Pattern, PatternError},
     refusal::{PeerError, Refusal, Refused, alert_word},
     source::{FileCertificates, Fingerprint, FixedCertificates, KeyExposed},
+    statement::{Chains, Context, SignStatementError, StatementRefused},
     verifier::Expect,
 };
 

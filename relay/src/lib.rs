@@ -3,6 +3,7 @@
 pub(crate) mod acceptor;
 pub mod admin;
 pub(crate) mod admission;
+pub mod adverts;
 pub mod cli;
 pub mod clock;
 pub mod code;

@@ -6,6 +6,8 @@
 //! - On **streams**: [`Frame`]s, read by a [`FrameDecoder`]. The control stream of a link begins
 //!   with [`Hello`] both ways, every other stream with [`Open`].
 //! - In the **reason of a close**: [`CloseReason`].
+//! - In **adverts**, which go through the mesh as their author encoded them: [`SignedStatement`]
+//!   around [`AdvertStatement`].
 //!
 //! Everything here may come from a peer that is broken or hostile. Whatever the bytes, decoding
 //! returns a value or an error of a closed enum, whose `reason()` counts it; it never panics,
@@ -16,6 +18,7 @@
 //! (skipped) and bits of the packet header that are reserved now (ignored). `docs/wire.md` has all
 //! of it in tables.
 
+mod advert;
 mod close;
 mod frame;
 mod hello;
@@ -24,9 +27,11 @@ mod packet;
 mod reassemble;
 mod services;
 mod split;
+mod statement;
 pub(crate) mod words;
 
 pub use self::{
+    advert::AdvertStatement,
     close::CloseReason,
     frame::{
         Frame, FrameDecoder, FrameError, FrameErrorReason, FrameKind, Open, OpenFlow, Relayed,
@@ -40,6 +45,7 @@ pub use self::{
     reassemble::{PieceError, PieceErrorReason, Reassembler, ReassemblyCounts, ReassemblyLimits},
     services::{ServiceDecl, ServiceKind, ServicesDecl, ServicesDigest},
     split::{Pieces, SplitError, split},
+    statement::{SignedStatement, StatementError},
 };
 
 use self::words::words;
@@ -61,7 +67,7 @@ words! {
     }
 }
 
-/// The messages of control frames, as compiled from `proto/control.proto`.
+/// The messages of control frames and signed statements, as compiled from `proto/`.
 #[allow(
     missing_docs,
     unreachable_pub,

@@ -34,9 +34,9 @@ use crate::{env::WallClock, id::NodeId};
 pub struct Material {
     id: NodeId,
     not_after: SystemTime,
-    certified: Arc<CertifiedKey>,
+    pub(super) certified: Arc<CertifiedKey>,
     resolver: Arc<SingleCertAndKey>,
-    bundle: Arc<Bundle>,
+    pub(super) bundle: Arc<Bundle>,
     /// Stands for the private key where bytes are derived from it.
     root_of_keys: hkdf::Prk,
     pub(super) warning: Option<KeyExposed>,

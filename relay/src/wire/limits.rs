@@ -22,9 +22,21 @@ pub const MAX_PIECES: u8 = 32;
 /// Paths have at most three links.
 pub const MAX_HOPS: usize = 3;
 
-/// Longest signed advert, with its signature and certificates. The most that an advert can say is
-/// about 25 KiB, and certificates have 8 KiB.
+/// Longest signed advert, with its signature and certificates.
 pub const MAX_SIGNED_BYTES: usize = 40 * 1024;
+
+/// Longest statement that is signed. The most that an advert can say is about 22 KiB.
+pub const MAX_STATEMENT_BYTES: usize = 28 * 1024;
+
+/// Most certificates beside a signature; links take one more.
+pub const MAX_CHAIN_CERTIFICATES: usize = 4;
+
+/// Longest chain beside a signature. With Ed25519 a certificate is about 500 bytes, with RSA of
+/// 4,096 bits four times that.
+pub const MAX_CHAIN_BYTES: usize = 8 * 1024;
+
+/// Longest signature: RSA of 8,192 bits.
+pub const MAX_SIGNATURE_BYTES: usize = 1_024;
 
 /// Most versions of adverts in one frame. At most 28 bytes each, they fill seven eighths of a
 /// message.
