@@ -11,8 +11,8 @@ use std::{
 };
 
 pub use self::config::LivenessConfig;
-use self::track::{Phase, Track, Verdict};
-use crate::random::SplitMix64;
+use self::track::{Phase, Reply, Track, Verdict};
+use crate::{random::SplitMix64, window::Loss};
 
 /// Decides when to probe one link, and from the replies whether its peer works.
 ///
@@ -39,6 +39,8 @@ use crate::random::SplitMix64;
 /// - A timer that fires later than half an interval voids what it was to judge: outstanding probes
 ///   are forgotten without a miss, silence is counted from now, and a new probe goes out. One's own
 ///   stall is not the peer's death.
+/// - Each probe is told of once as answered or lost, by [`Output::Probed`]: lost once it is late,
+///   forgiven or not.
 /// - While Down, probes go on. Leaving it starts the round-trip estimate anew, for what was
 ///   measured before and during an outage describes another path.
 /// - After 5 s of Down without a reply in either loop, [`Output::Silent`] is given once.
@@ -104,6 +106,11 @@ pub enum Health {
 /// What the caller is to do or to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
+    /// Probes of this loop were answered in time or are lost, each of which is said once. Of those
+    /// that a stall of our own has voided nothing is said.
+    Probed(Loop, Loss),
+    /// A reply of this loop took so long, late or not.
+    RoundTrip(Loop, Duration),
     /// Send a probe into this loop; its reply brings `id` back.
     SendProbe {
         /// Where the probe goes.
@@ -208,7 +215,7 @@ impl Liveness {
     /// A reply came in.
     pub fn handle_reply(&mut self, now: Instant, r#loop: Loop, id: u64) {
         let before = self.state();
-        if !self.track(r#loop).on_reply(now, id) {
+        if !self.take_reply(now, r#loop, id) {
             return;
         }
         match self.state {
@@ -255,6 +262,28 @@ impl Liveness {
         self.outputs.pop_front()
     }
 
+    /// `false` if no probe of that id is remembered.
+    fn take_reply(&mut self, now: Instant, r#loop: Loop, id: u64) -> bool {
+        let Some(reply) = self.track(r#loop).on_reply(now, id) else {
+            return false;
+        };
+        let Reply {
+            round_trip,
+            is_first_word,
+        } = reply;
+        self.outputs
+            .push_back(Output::RoundTrip(r#loop, round_trip));
+        if is_first_word {
+            self.tell_probed(r#loop, 1, 0);
+        }
+        true
+    }
+
+    fn tell_probed(&mut self, r#loop: Loop, delivered: u64, lost: u64) {
+        let loss = Loss { delivered, lost };
+        self.outputs.push_back(Output::Probed(r#loop, loss));
+    }
+
     fn earliest(&self) -> Instant {
         let down_at = |track: &Track| match self.state {
             State::Watching if track.misses >= ENTER_DOWN => {
@@ -289,6 +318,10 @@ impl Liveness {
 
     /// Counts the probes of a loop that are late by now, and draws the conclusions.
     fn judge(&mut self, now: Instant, r#loop: Loop) {
+        let lost = self.track(r#loop).take_lost(now);
+        if lost > 0 {
+            self.tell_probed(r#loop, 0, lost);
+        }
         let before = self.state();
         let watching = matches!(self.state, State::Watching);
         match self.track(r#loop).judge(now, watching) {

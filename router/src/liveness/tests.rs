@@ -20,6 +20,8 @@ struct Bench {
     changes: Vec<(Duration, Health, Reason)>,
     silent: Vec<Duration>,
     last_reply: Duration,
+    probed: Vec<(Duration, Loop, Loss)>,
+    round_trips: Vec<(Loop, Duration)>,
 }
 
 impl Bench {
@@ -39,6 +41,8 @@ impl Bench {
             changes: Vec::new(),
             silent: Vec::new(),
             last_reply: Duration::ZERO,
+            probed: Vec::new(),
+            round_trips: Vec::new(),
         }
     }
 
@@ -87,8 +91,23 @@ impl Bench {
                     self.changes.push((self.since(), to, reason));
                 }
                 Output::Silent => self.silent.push(self.since()),
+                Output::Probed(r#loop, loss) => {
+                    self.probed.push((self.since(), r#loop, loss));
+                }
+                Output::RoundTrip(r#loop, round_trip) => {
+                    self.round_trips.push((r#loop, round_trip));
+                }
             }
         }
+    }
+
+    /// What was said of probes from `from` on.
+    fn probed(&self, from: Duration) -> Loss {
+        let of = self.probed.iter().filter(|said| said.0 >= from);
+        of.fold(Loss::default(), |sum, said| Loss {
+            delivered: sum.delivered + said.2.delivered,
+            lost: sum.lost + said.2.lost,
+        })
     }
 
     /// When the state became `health`, or worse, for the first time after `from`.
@@ -599,6 +618,68 @@ fn a_confirmed_suspicion_ends_with_the_second_timely_reply_and_not_with_late_one
 }
 
 #[test]
+fn each_probe_is_told_of_once_answered_or_lost_and_forgiven_ones_are_lost() {
+    // The probe and the first of the two that confirm: the second one's reply forgives both.
+    let mut lost = 2;
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+        let lose = sent > WARM && r#loop == Loop::Packet && lost > 0;
+        lost -= i32::from(lose);
+        (!lose).then_some(ms(70))
+    });
+    bench.run_until(WARM * 2);
+    let told = bench.probed(ms(0));
+    assert_eq!(told.lost, 2);
+    let out = bench.replies.len() as u64;
+    assert_eq!(told.packets() + out, bench.probes.len() as u64);
+    let wrong = |said: &&(Duration, Loop, Loss)| said.1 == Loop::Request && said.2.lost > 0;
+    assert_eq!(bench.probed.iter().filter(wrong).count(), 0);
+    assert_eq!(bench.round_trips.len() as u64, told.delivered);
+    assert!(bench.round_trips.iter().all(|trip| trip.1 == ms(70)));
+}
+
+#[test]
+fn late_reply_is_a_round_trip_and_its_probe_stays_lost() {
+    let mut late = true;
+    let mut bench = Bench::new(LivenessConfig::default(), 7, move |sent, r#loop| {
+        let slow = r#loop == Loop::Packet && sent > WARM && std::mem::take(&mut late);
+        Some(if slow { ms(400) } else { ms(70) })
+    });
+    bench.run_until(WARM * 2);
+    assert_eq!(bench.probed(ms(0)).lost, 1);
+    let trips = bench.round_trips.iter();
+    let slow = trips.filter(|trip| trip.1 == ms(400)).count();
+    assert_eq!(slow, 1);
+    assert_eq!(
+        bench.round_trips.len() as u64,
+        bench.probed(ms(0)).delivered + 1
+    );
+}
+
+#[test]
+fn of_probes_that_our_own_stall_voided_nothing_is_said() {
+    let mut bench = Bench::new(LivenessConfig::default(), 7, |_, _| Some(ms(70)));
+    bench.run_until(WARM);
+    // Until some are out.
+    while bench.replies.is_empty() {
+        let due = bench.live.poll_timeout().unwrap() - bench.start;
+        bench.run_until(due);
+    }
+    let (before, out) = (bench.probed.len(), bench.replies.len());
+    bench.stall(ms(1_000));
+    bench.live.handle_timeout(bench.now);
+    bench.drain();
+    assert_eq!(bench.probed.len(), before);
+    for _ in 0..out {
+        let ((_, id), r#loop) = bench.replies.pop_first().unwrap();
+        bench.live.handle_reply(bench.now, r#loop, id);
+        bench.drain();
+    }
+    assert_eq!(bench.probed.len(), before);
+    bench.run_until(WARM * 2);
+    assert_eq!(bench.probed(ms(0)).lost, 0);
+}
+
+#[test]
 fn before_a_sample_the_guess_decides_and_without_one_333_ms() {
     for (guess, timeout) in [(None, ms(333 * 3)), (Some(ms(50)), ms(150))] {
         let mut live = Liveness::new(LivenessConfig::default(), 7, guess, origin());
@@ -625,6 +706,7 @@ proptest! {
         let mut live = Liveness::new(config, seed, None, now);
         let mut state = Health::Up;
         let mut sent = Vec::new();
+        let (mut probes, mut told, mut replies) = (0_u64, 0, 0);
         for (pass, action, pick) in steps {
             let due = live.poll_timeout().unwrap();
             match action {
@@ -647,16 +729,22 @@ proptest! {
             }
             while let Some(output) = live.poll_output() {
                 match output {
-                    Output::SendProbe { r#loop, id } => sent.push((r#loop, id)),
+                    Output::SendProbe { r#loop, id } => {
+                        probes += 1;
+                        sent.push((r#loop, id));
+                    }
                     Output::StateChanged { from, to, .. } => {
                         prop_assert_eq!(from, state);
                         prop_assert_ne!(to, from);
                         state = to;
                     }
                     Output::Silent => prop_assert_eq!(state, Health::Down),
+                    Output::Probed(_, loss) => told += loss.packets(),
+                    Output::RoundTrip(..) => replies += 1,
                 }
             }
             prop_assert_eq!(live.state(), state);
+            prop_assert!(told <= probes && replies <= probes, "each is told of once at most");
             prop_assert!(live.packet.remembered() <= 64 && live.request.remembered() <= 64);
         }
     }

@@ -57,6 +57,17 @@ struct Probe {
     late_at: Instant,
     /// Late and counted, or forgiven.
     judged: bool,
+    /// Whether it was said what became of it.
+    told: bool,
+}
+
+/// What a reply brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Reply {
+    /// How long it took.
+    pub(super) round_trip: Duration,
+    /// Whether the probe does not count as lost already.
+    pub(super) is_first_word: bool,
 }
 
 impl Track {
@@ -83,22 +94,19 @@ impl Track {
             sent: now,
             late_at,
             judged: false,
+            told: false,
         });
         late_at
     }
 
-    /// Takes a reply in. `false` if no probe of that id is remembered.
-    pub(super) fn on_reply(&mut self, now: Instant, id: u64) -> bool {
-        let Some(at) = self.probes.iter().position(|probe| probe.id == id) else {
-            return false;
-        };
+    /// Takes a reply in, if a probe of that id is remembered.
+    pub(super) fn on_reply(&mut self, now: Instant, id: u64) -> Option<Reply> {
+        let at = self.probes.iter().position(|probe| probe.id == id)?;
         // The peer answered a later probe: what became of the earlier ones no longer matters.
         for earlier in self.probes.range_mut(..at) {
             earlier.judged = true;
         }
-        let Some(probe) = self.probes.remove(at) else {
-            return false;
-        };
+        let probe = self.probes.remove(at)?;
         let sample = now.saturating_duration_since(probe.sent);
         self.rtt.handle_sample(sample);
         self.last_sample = Some(sample);
@@ -115,7 +123,24 @@ impl Track {
             Phase::Confirmed if self.streak < LEAVE_CONFIRMED => Phase::Confirmed,
             Phase::Answering | Phase::Suspect(_) | Phase::Confirmed => Phase::Answering,
         };
-        true
+        Some(Reply {
+            round_trip: sample,
+            is_first_word: !probe.told,
+        })
+    }
+
+    /// How many probes are lost by `now` of which that was not said before.
+    ///
+    /// Those that a later reply has forgiven are among them, as soon as their own is late: they are
+    /// no sign of the peer's death, but they are lost.
+    pub(super) fn take_lost(&mut self, now: Instant) -> u64 {
+        let late = |probe: &&mut Probe| !probe.told && probe.late_at <= now;
+        let mut lost = 0;
+        for probe in self.probes.iter_mut().filter(late) {
+            probe.told = true;
+            lost += 1;
+        }
+        lost
     }
 
     /// Counts the probes that are late by `now` as misses, and moves on from Answering and Suspect
@@ -166,6 +191,10 @@ impl Track {
     /// Forgets the outstanding probes without a miss; silence counts from now.
     pub(super) fn void(&mut self, now: Instant) {
         self.probes.retain(|probe| probe.judged);
+        // Nor is anything said of those that were only forgiven: they may have been answered.
+        for forgiven in &mut self.probes {
+            forgiven.told = true;
+        }
         self.last_reply = now;
         self.phase = match self.phase {
             Phase::Suspect(_) => Phase::Suspect(Confirm::First),

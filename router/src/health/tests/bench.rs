@@ -27,7 +27,6 @@ pub(super) struct Bench {
 
 enum Event {
     Reply(Loop, u64),
-    Missed,
     Report,
     Reported(Loss),
 }
@@ -111,9 +110,7 @@ impl Bench {
         match event {
             Event::Reply(r#loop, id) => {
                 self.live.handle_reply(self.now, r#loop, id);
-                self.pair.handle_loss(self.now, Way::Round, loss(1, 0));
             }
-            Event::Missed => self.pair.handle_loss(self.now, Way::Round, loss(0, 1)),
             Event::Report => self.report(),
             Event::Reported(loss) => self.pair.handle_loss(self.now, Way::Out, loss),
         }
@@ -158,14 +155,13 @@ impl Bench {
                     let at = self.since();
                     let lost =
                         (self.network)(at, Way::Out) || (self.network)(at + self.rtt / 2, Way::In);
-                    if lost {
-                        self.at(self.now + self.rtt + ms(100), Event::Missed);
-                    } else {
+                    if !lost {
                         self.at(self.now + self.rtt, Event::Reply(r#loop, id));
                     }
                 }
                 Output::StateChanged { to, .. } => self.pair.handle_liveness(self.now, Some(to)),
-                Output::Silent => {}
+                Output::Probed(_, loss) => self.pair.handle_loss(self.now, Way::Round, loss),
+                Output::RoundTrip(..) | Output::Silent => {}
             }
         }
         while let Some(change) = self.pair.poll_output() {
