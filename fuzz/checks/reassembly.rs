@@ -92,6 +92,7 @@ fn header(sequence: u64, hops: u8) -> PacketHeader {
         },
         sequence,
         sent_us: 0,
+        link_sequence: 0,
         lifetime_ms: 0,
         fragment: None,
         hops: RemainingHops::try_new(&hops).expect("at most three"),

@@ -88,6 +88,8 @@ pub struct Link {
     /// Boxed, since a channel keeps room for 32 of what it carries, or twice that.
     frames: mpsc::Sender<Box<Frame>>,
     packets: mpsc::Sender<PacketCommand>,
+    /// How many packets got a number on this link, sent or dropped by this node.
+    numbered: AtomicU64,
     srtt_us: AtomicU64,
     health: AtomicU8,
     retiring: AtomicBool,
@@ -153,6 +155,7 @@ impl Link {
             mesh: mesh.clone(),
             frames: frames_in,
             packets: commands_in,
+            numbered: AtomicU64::new(0),
             srtt_us: AtomicU64::new(micros(guess)),
             health: AtomicU8::new(0),
             retiring: AtomicBool::new(false),
@@ -325,6 +328,11 @@ impl Link {
         if owner.is_some_and(|owner| owner.try_send(event).is_err()) {
             self.mesh.counts.frames_dropped.incr();
         }
+    }
+
+    /// The link sequence of the next packet. Every packet takes one, from whichever task.
+    fn next_sequence(&self) -> u32 {
+        self.numbered.fetch_add(1, Ordering::Relaxed) as u32
     }
 
     /// Sends a probe or its reply, before everything else.

@@ -50,6 +50,8 @@ impl Lanes {
 
     /// Sends a packet of a flow on `link`, in pieces if it is larger than the path carries.
     ///
+    /// - `header`: its link sequence is written here; its send time has to be this node's.
+    ///
     /// # Errors
     /// Why it was dropped, already counted.
     pub(crate) fn send(
@@ -85,7 +87,8 @@ impl Lanes {
         let limit = limit.ok_or(PacketDrop::LinkClosed)?;
         let pieces = split(header, payload, limit).map_err(|_| PacketDrop::TooLarge)?;
         let mut written = 0;
-        let pushed = pieces.into_iter().try_for_each(|(header, piece)| {
+        let pushed = pieces.into_iter().try_for_each(|(mut header, piece)| {
+            header.link_sequence = link.next_sequence();
             let datagram = write(&mut lane.buffer, expected_bytes - written, header, piece);
             written = expected_bytes.min(written + datagram.len());
             link.outbox.push(Class::Data, datagram)
@@ -155,6 +158,7 @@ mod tests {
         },
         sequence: 0,
         sent_us: 0,
+        link_sequence: 0,
         lifetime_ms: 0,
         fragment: None,
         hops: RemainingHops::NONE,

@@ -279,6 +279,7 @@ impl Listen {
             },
             sequence,
             sent_us: self.mesh.micros(now),
+            link_sequence: 0,
             lifetime_ms: 0,
             fragment: None,
             hops: RemainingHops::NONE,

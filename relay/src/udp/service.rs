@@ -352,6 +352,7 @@ impl EgressFlow {
             flow: self.id,
             sequence: self.next_sequence,
             sent_us: self.mesh.micros(now),
+            link_sequence: 0,
             lifetime_ms: 0,
             fragment: None,
             hops: RemainingHops::NONE,

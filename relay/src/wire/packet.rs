@@ -16,10 +16,13 @@
 //! | 10 | 6 | flow: generation of its ingress |
 //! | 16 | 4 | flow: number |
 //! | 20 | 6 | sequence |
-//! | 26 | 4 | microseconds of the sender's clock when it was sent, wrapping |
-//! | 30 | 2 | lifetime in milliseconds, 0 for none |
-//! | 32 | 0 or 2 | fragment: index, count |
-//! | 32 or 34 | 0, 8, 16 or 24 | remaining hops: node keys, the next one first |
+//! | 26 | 4 | link: microseconds of the clock of the node that sent this datagram, wrapping |
+//! | 30 | 4 | link: counts the packets of this direction of the link, wrapping |
+//! | 34 | 2 | lifetime in milliseconds, 0 for none |
+//! | 36 | 0 or 2 | fragment: index, count |
+//! | 36 or 38 | 0, 8, 16 or 24 | remaining hops: node keys, the next one first |
+//!
+//! What belongs to the link is written anew by every node that sends the packet on.
 //!
 //! A probe (kind 2) or its reply (kind 3) is 14 bytes: first byte, second byte 0, id (8), microseconds
 //! of the prober's clock (4). The answer to a packet that is too large (kind 4) is 28 bytes: first
@@ -99,8 +102,9 @@ impl<'a> Datagram<'a> {
     }
 }
 
-/// What stands before a packet's payload. Everything but the remaining hops is end to end: nodes
-/// between ingress and egress leave it as it is.
+/// What stands before a packet's payload. Send time and link sequence belong to the link, and every
+/// node writes its own; remaining hops become fewer. Everything else is end to end: nodes between
+/// ingress and egress leave it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PacketHeader {
     /// Which end of the flow it comes from.
@@ -112,8 +116,11 @@ pub struct PacketHeader {
     /// Counts the packets of the flow in this direction; below 2^48, which at a million packets a
     /// second lasts for eight years.
     pub sequence: u64,
-    /// Microseconds of the clock of the end that sent it; wraps after 71 minutes.
+    /// Microseconds of the clock of the node that sent this datagram; wraps after 71 minutes.
     pub sent_us: u32,
+    /// Counts the datagrams with packets in this direction of the link, from 0, wrapping: what is
+    /// missing at the receiver was lost on the link.
+    pub link_sequence: u32,
     /// Milliseconds after which the packet is of no use any more; 0 for no limit.
     pub lifetime_ms: u16,
     /// Which piece of the packet this is, if it was split.
@@ -124,7 +131,7 @@ pub struct PacketHeader {
 
 impl PacketHeader {
     /// Bytes of a header without fragment and hops.
-    pub const BASE_LEN: usize = 32;
+    pub const BASE_LEN: usize = 36;
 
     /// Bytes of the longest header.
     pub const MAX_LEN: usize = Self::BASE_LEN + Fragment::LEN + MAX_HOPS * NodeKey::LEN;
@@ -151,6 +158,7 @@ impl PacketHeader {
         self.flow.encode(out);
         put_u48(out, self.sequence);
         out.put_u32(self.sent_us);
+        out.put_u32(self.link_sequence);
         out.put_u16(self.lifetime_ms);
         if let Some(fragment) = self.fragment {
             out.put_u8(fragment.index);
@@ -187,6 +195,7 @@ impl PacketHeader {
         let flow = FlowId::decode(rest)?;
         let sequence = rest.u48()?;
         let sent_us = rest.u32()?;
+        let link_sequence = rest.u32()?;
         let lifetime_ms = rest.u16()?;
         let fragment = if flags >> FRAGMENT_SHIFT & 1 == 1 {
             let (index, count) = (rest.u8()?, rest.u8()?);
@@ -206,6 +215,7 @@ impl PacketHeader {
             flow,
             sequence,
             sent_us,
+            link_sequence,
             lifetime_ms,
             fragment,
             hops,

@@ -155,9 +155,9 @@ mod tests {
     #[test]
     fn a_packet_is_split_from_one_byte_over_what_fits_whole() {
         let header = plain_header();
-        assert_eq!(lengths(header, 1_130, 1_162), Ok(vec![1_130]));
-        assert_eq!(lengths(header, 1_131, 1_162), Ok(vec![566, 565]));
-        assert_eq!(lengths(header, 0, 32), Ok(vec![0]));
+        assert_eq!(lengths(header, 1_126, 1_162), Ok(vec![1_126]));
+        assert_eq!(lengths(header, 1_127, 1_162), Ok(vec![564, 563]));
+        assert_eq!(lengths(header, 0, 36), Ok(vec![0]));
     }
 
     #[test]
@@ -174,13 +174,13 @@ mod tests {
         let error = SplitError::PacketTooLarge { got_bytes };
         assert_eq!(lengths(header, got_bytes, 65_535), Err(error));
 
-        let limit = 34 + MAX_PACKET_BYTES / usize::from(MAX_PIECES);
+        let limit = 38 + MAX_PACKET_BYTES / usize::from(MAX_PIECES);
         let got_bytes = MAX_PACKET_BYTES;
         assert_eq!(lengths(header, got_bytes, limit).unwrap().len(), 32);
         let limit = limit - 1;
         let error = SplitError::LimitTooSmall { limit, got_bytes };
         assert_eq!(lengths(header, got_bytes, limit), Err(error));
-        for limit in [0, 31, 32, 33, 34] {
+        for limit in [0, 35, 36, 37, 38] {
             let error = SplitError::LimitTooSmall {
                 limit,
                 got_bytes: 3,

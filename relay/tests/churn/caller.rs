@@ -270,6 +270,7 @@ impl Call<'_> {
                     },
                     sequence,
                     sent_us: 0,
+                    link_sequence: 0,
                     lifetime_ms: 0,
                     fragment: None,
                     hops: RemainingHops::NONE,

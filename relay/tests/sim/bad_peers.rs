@@ -372,6 +372,7 @@ async fn hundred_thousand_packets_a_second_of_unknown_flows_are_dropped_counted_
                 },
                 sequence: 0,
                 sent_us: 0,
+                link_sequence: 0,
                 lifetime_ms: 0,
                 fragment: None,
                 hops: RemainingHops::NONE,

@@ -415,6 +415,7 @@ async fn datagrams_that_ask_for_too_much_or_for_nothing_are_dropped_and_counted(
         },
         sequence: 0,
         sent_us: 0,
+        link_sequence: 0,
         lifetime_ms: 0,
         fragment: None,
         hops: RemainingHops::NONE,

@@ -7,17 +7,18 @@ pub(in crate::wire) fn any_header() -> impl Strategy<Value = PacketHeader> {
     (
         any_key(),
         prop::sample::select(Class::ALL),
-        any::<(u32, u16)>(),
+        any::<(u32, u32, u16)>(),
         prop::option::of(any_fragment()),
         prop::collection::vec(any_node_key(), 0..=MAX_HOPS),
     )
         .prop_map(
-            |(key, class, (sent_us, lifetime_ms), fragment, hops)| PacketHeader {
+            |(key, class, (sent_us, link_sequence, lifetime_ms), fragment, hops)| PacketHeader {
                 direction: key.direction,
                 class,
                 flow: key.flow,
                 sequence: key.sequence,
                 sent_us,
+                link_sequence,
                 lifetime_ms,
                 fragment,
                 hops: RemainingHops::try_new(&hops).unwrap(),
@@ -37,6 +38,7 @@ pub(in crate::wire) fn plain_header() -> PacketHeader {
         },
         sequence: 0xd0d1_d2d3_d4d5,
         sent_us: 0xe0e1_e2e3,
+        link_sequence: 0xe4e5_e6e7,
         lifetime_ms: 0xf0f1,
         fragment: None,
         hops: RemainingHops::NONE,
@@ -109,6 +111,10 @@ fn header_is_laid_out_byte_for_byte_as_documented() {
         0xe1,
         0xe2,
         0xe3, // sent_us
+        0xe4,
+        0xe5,
+        0xe6,
+        0xe7, // link_sequence
         0xf0,
         0xf1, // lifetime_ms
     ];
@@ -127,11 +133,11 @@ fn header_is_laid_out_byte_for_byte_as_documented() {
 
 #[test]
 fn header_sizes_are_the_documented_figures() {
-    assert_eq!((PacketHeader::BASE_LEN, PacketHeader::MAX_LEN), (32, 58));
+    assert_eq!((PacketHeader::BASE_LEN, PacketHeader::MAX_LEN), (36, 62));
     let mut header = plain_header();
     assert_eq!(header.encoded_len(), PacketHeader::BASE_LEN);
     header.fragment = Fragment::try_new(0, 2);
-    assert_eq!(header.encoded_len(), 34);
+    assert_eq!(header.encoded_len(), 38);
     header.hops = RemainingHops::try_new(&[NodeKey([1; 8]); MAX_HOPS]).unwrap();
     assert_eq!(header.encoded_len(), PacketHeader::MAX_LEN);
 }
@@ -200,12 +206,12 @@ fn unknown_versions_kinds_and_impossible_pieces_are_typed_errors() {
         assert_eq!(with(0, VERSION << 5 | kind), Err(error));
     }
     let bad = |index, count| Err(HeaderError::BadFragment { index, count });
-    assert_eq!(with(32, 1), Ok(()));
-    assert_eq!(with(32, 2), bad(2, 2));
-    assert_eq!(with(33, 0), bad(0, 0));
-    assert_eq!(with(33, 1), bad(0, 1));
-    assert_eq!(with(33, MAX_PIECES), Ok(()));
-    assert_eq!(with(33, MAX_PIECES + 1), bad(0, MAX_PIECES + 1));
+    assert_eq!(with(36, 1), Ok(()));
+    assert_eq!(with(36, 2), bad(2, 2));
+    assert_eq!(with(37, 0), bad(0, 0));
+    assert_eq!(with(37, 1), bad(0, 1));
+    assert_eq!(with(37, MAX_PIECES), Ok(()));
+    assert_eq!(with(37, MAX_PIECES + 1), bad(0, MAX_PIECES + 1));
 }
 
 #[test]

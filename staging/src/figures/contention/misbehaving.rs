@@ -123,6 +123,7 @@ async fn send_garbage(peer: &Responder, link: &Connection) {
             flow: peer.unknown_flow(number),
             sequence: 0,
             sent_us: 0,
+            link_sequence: 0,
             lifetime_ms: 0,
             fragment: None,
             hops: RemainingHops::NONE,
