@@ -1,6 +1,9 @@
 //! Everything that a node counts, as handles made once.
 
-use router::choice;
+use router::{
+    choice,
+    health::{Reason, Way},
+};
 
 use crate::{
     code::{CloseCode, RefuseCode},
@@ -64,6 +67,68 @@ labels! {
         UnknownFlow = "unknown_flow",
         /// It uses what is not offered.
         Unsupported = "unsupported",
+    }
+}
+
+labels! {
+    /// Why a peer is thought of otherwise than before: the kinds of [`Reason`].
+    ConditionReason {
+        /// Replies came.
+        Answered = "answered",
+        /// Queues stand on the way in.
+        DelayedIn = "delayed_in",
+        /// Queues stand on the way out.
+        DelayedOut = "delayed_out",
+        /// Queues stand on the way there and back.
+        DelayedRound = "delayed_round",
+        /// A reply is late.
+        Late = "late",
+        /// The first link.
+        Linked = "linked",
+        /// Too much is lost on the way in.
+        LossyIn = "lossy_in",
+        /// Too much is lost on the way out.
+        LossyOut = "lossy_out",
+        /// Too many probes are lost.
+        LossyRound = "lossy_round",
+        /// There is no link.
+        NoLink = "no_link",
+        /// What was wrong is over.
+        Recovered = "recovered",
+        /// The link is down.
+        Silent = "silent",
+        /// Confirming probes were not answered either.
+        Unanswered = "unanswered",
+    }
+}
+
+impl From<Reason> for ConditionReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Answered => Self::Answered,
+            Reason::Delayed(Way::In) => Self::DelayedIn,
+            Reason::Delayed(Way::Out) => Self::DelayedOut,
+            Reason::Delayed(Way::Round) => Self::DelayedRound,
+            Reason::Late => Self::Late,
+            Reason::Linked => Self::Linked,
+            Reason::Lossy(Way::In) => Self::LossyIn,
+            Reason::Lossy(Way::Out) => Self::LossyOut,
+            Reason::Lossy(Way::Round) => Self::LossyRound,
+            Reason::NoLink => Self::NoLink,
+            Reason::Recovered => Self::Recovered,
+            Reason::Silent => Self::Silent,
+            Reason::Unanswered => Self::Unanswered,
+        }
+    }
+}
+
+labels! {
+    /// What became of a peer's report of what arrived.
+    ReportEnd {
+        /// It cannot be true.
+        Impossible = "impossible",
+        /// It was taken in.
+        Taken = "taken",
     }
 }
 
@@ -219,6 +284,8 @@ pub struct Counts {
     pub adverts_refused: CounterBy<AdvertRefusedReason>,
     /// Adverts that were not asked for.
     pub adverts_unasked: Counter,
+    /// Changes of what is thought of peers.
+    pub conditions: CounterBy<ConditionReason>,
     /// Dials that were started.
     pub dials: Counter,
     /// Dials that came to nothing.
@@ -259,6 +326,8 @@ pub struct Counts {
     pub probes_dropped: Counter,
     /// Probe replies that found their judge busy.
     pub replies_dropped: Counter,
+    /// Reports of what arrived at peers.
+    pub reports: CounterBy<ReportEnd>,
     /// TCP streams by how they ended.
     pub streams_ended: CounterBy<StreamEnd>,
     /// Bytes of TCP streams, from local programs to links.
@@ -291,6 +360,12 @@ impl Counts {
                 "relay.advert.unasked",
                 "{advert}",
                 "Adverts that were not asked for",
+            ),
+            conditions: m.counter_by(
+                "relay.peer.condition_changed",
+                "{change}",
+                "reason",
+                "Changes of what is thought of peers",
             ),
             dials: m.counter("relay.dial.started", "{dial}", "Dials that were started"),
             dials_failed: m.counter("relay.dial.failed", "{dial}", "Dials that came to nothing"),
@@ -388,6 +463,12 @@ impl Counts {
                 "{move}",
                 "reason",
                 "Times that traffic for a node took another path",
+            ),
+            reports: m.counter_by(
+                "relay.link.report",
+                "{report}",
+                "outcome",
+                "Reports by peers of what arrived there",
             ),
             streams_ended: m.counter_by(
                 "relay.stream.ended",

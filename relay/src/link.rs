@@ -26,7 +26,8 @@ use router::liveness::{Health, Liveness};
 use tokio::sync::mpsc;
 
 use self::{
-    control::Control,
+    control::{Control, Probed},
+    outgoing::Outgoing,
     packets::{PacketCommand, PacketLoop},
     setup::Established,
 };
@@ -48,7 +49,9 @@ use crate::{
 mod control;
 mod deliveries;
 pub mod frames;
+mod incoming;
 mod lanes;
+mod outgoing;
 mod packets;
 mod probes;
 pub(crate) mod requests;
@@ -177,12 +180,15 @@ impl Link {
             liveness: Liveness::new(mesh.liveness(), seed, Some(guess), now),
             replies: replies_out,
             probes: probes_in,
-            keeper,
+            outgoing: Outgoing::new(),
+            probed: Probed::default(),
+            stalled: None,
+            keeper: keeper.clone(),
             next_digest: now + control::DIGEST_EVERY,
             frames_in_row: 0,
             told: false,
         });
-        let packets = PacketLoop::new(mesh.clone(), link.clone(), commands_out, replies_in);
+        let packets = PacketLoop::new(mesh.clone(), link.clone(), commands_out, replies_in, keeper);
         let packets = Box::new(packets);
         let streams = scope.child("streams");
         let start = || -> Result<(), SpawnRefused> {
@@ -333,6 +339,11 @@ impl Link {
     /// The link sequence of the next packet. Every packet takes one, from whichever task.
     fn next_sequence(&self) -> u32 {
         self.numbered.fetch_add(1, Ordering::Relaxed) as u32
+    }
+
+    /// How many packets got a link sequence.
+    fn numbered(&self) -> u64 {
+        self.numbered.load(Ordering::Relaxed)
     }
 
     /// Sends a probe or its reply, before everything else.

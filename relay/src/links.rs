@@ -1,8 +1,16 @@
 //! Every peer of this node and its current link, found without a lock.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Instant,
+};
 
 use arc_swap::ArcSwap;
+use router::health::Condition;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
@@ -15,7 +23,7 @@ use crate::{
     wire::ServiceKind,
 };
 
-pub use crate::peer::PeerReport;
+pub use crate::peer::{ConditionChange, PairFigures, PeerReport};
 
 /// The peers of this node. One task adds and removes them; everybody reads.
 #[derive(Debug, Default)]
@@ -33,6 +41,8 @@ pub struct Peer {
     /// For people: history and addresses.
     pub report: ArcSwap<PeerReport>,
     pub(crate) inbox: mpsc::Sender<PeerEvent>,
+    /// A place in [`CONDITIONS`].
+    condition: AtomicU8,
 }
 
 /// A keeper's published answer to "can I reach this peer now".
@@ -127,6 +137,32 @@ impl Links {
 }
 
 impl Peer {
+    /// A peer without a link.
+    pub(crate) fn new(id: NodeId, slot: Slot<PeerState>, inbox: mpsc::Sender<PeerEvent>) -> Self {
+        let peer = Self {
+            id,
+            slot,
+            report: ArcSwap::default(),
+            inbox,
+            condition: AtomicU8::new(0),
+        };
+        peer.set_condition(Condition::Down);
+        peer
+    }
+
+    /// What is thought of it, over all links that it ever had. Takes no lock.
+    pub fn condition(&self) -> Condition {
+        let place = usize::from(self.condition.load(Ordering::Relaxed));
+        CONDITIONS[place % CONDITIONS.len()]
+    }
+
+    /// Its keeper's task is the only caller.
+    pub(crate) fn set_condition(&self, condition: Condition) {
+        let place = CONDITIONS.iter().position(|of| *of == condition);
+        let place = place.unwrap_or_default() as u8;
+        self.condition.store(place, Ordering::Relaxed);
+    }
+
     /// Its usable link, if there is one now.
     pub fn usable(&self) -> Option<Arc<Link>> {
         self.slot
@@ -153,6 +189,15 @@ impl PeerState {
         }
     }
 }
+
+/// All that can be thought of a peer, from best to worst.
+pub(crate) const CONDITIONS: [Condition; 5] = [
+    Condition::Up,
+    Condition::Suspect,
+    Condition::Degraded,
+    Condition::Confirmed,
+    Condition::Down,
+];
 
 /// Why there is no link to a peer now.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use router::liveness::LivenessConfig;
+use router::{health::HealthConfig, liveness::LivenessConfig};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -138,6 +138,14 @@ impl Mesh {
         match self.config.shared().liveness {
             Liveness::Default => LivenessConfig::default(),
             Liveness::Fast => LivenessConfig::fast(),
+        }
+    }
+
+    /// How peers are judged: the profile that goes with [`Mesh::liveness`].
+    pub fn health(&self) -> HealthConfig {
+        match self.config.shared().liveness {
+            Liveness::Default => HealthConfig::default(),
+            Liveness::Fast => HealthConfig::fast(),
         }
     }
 

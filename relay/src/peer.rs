@@ -1,11 +1,17 @@
 //! The task around a keeper: does what it decides, and tells it what happened.
 
+mod pair;
+mod telling;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
+pub(crate) use self::pair::Measure;
+use self::pair::Pair;
+pub use self::pair::{ConditionChange, PairFigures};
 use router::liveness::Health;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -59,12 +65,16 @@ pub(crate) enum LinkEvent {
     Closed(Closed),
     /// What its probes say.
     Health(Health),
+    /// What it showed.
+    Measured(Measure),
     /// The peer promotes it.
     Promote(u64),
     /// The peer confirms its promotion.
     Promoted(u64),
     /// No reply for as long as a silent link is kept.
     Silent,
+    /// This process stood still for so long, as a timer has shown.
+    Stalled(Duration),
 }
 
 /// For people: what `causeway explain peer` shows.
@@ -72,6 +82,10 @@ pub(crate) enum LinkEvent {
 pub struct PeerReport {
     /// Where it is dialed.
     pub addresses: Vec<HostPort>,
+    /// The last changes of what is thought of it, oldest first.
+    pub conditions: Vec<ConditionChange>,
+    /// What was measured lately, about a second old.
+    pub figures: PairFigures,
     /// The last transitions, oldest first.
     pub history: Vec<Transition>,
     /// Every link that is open, the current one or not.
@@ -87,6 +101,7 @@ pub(crate) struct PeerTask {
     dialer: Dialer,
     scope: Scope,
     keeper: Keeper,
+    pair: Pair,
     addresses: Vec<HostPort>,
     /// Mostly one, while a node of the map has room for eleven: hence the box.
     links: BTreeMap<LinkGeneration, Box<Served>>,
@@ -96,6 +111,8 @@ pub(crate) struct PeerTask {
     inbox: mpsc::Receiver<PeerEvent>,
     /// Something of the report has changed since it was stored.
     unreported: bool,
+    /// When the figures of the report are old.
+    figures_at: Instant,
     /// Events handled since the timer was last looked at.
     events_in_row: usize,
     /// When a peer that is not wanted and has no link is forgotten.
@@ -152,12 +169,7 @@ impl PeerTask {
             link: None,
         };
         let (publisher, slot) = Slot::with_publisher(first);
-        let peer = Arc::new(Peer {
-            id,
-            slot,
-            report: Default::default(),
-            inbox: inbox_in,
-        });
+        let peer = Arc::new(Peer::new(id, slot, inbox_in));
         let task = Self {
             mesh: mesh.clone(),
             peer: peer.clone(),
@@ -166,12 +178,14 @@ impl PeerTask {
             dialer,
             scope,
             keeper,
+            pair: Pair::new(mesh.health(), now),
             addresses,
             links: BTreeMap::new(),
             logged: 0,
             dial: None,
             inbox,
             unreported: true,
+            figures_at: now,
             events_in_row: 0,
             forget_at: None,
         };
@@ -207,6 +221,7 @@ impl PeerTask {
             };
         }
         self.turn_away();
+        self.tell_gone().await;
         // The roster finds it out by itself if it has no room for this.
         let _ = self.mesh.roster.try_send(RosterEvent::Ended);
         task.waits(Wait::Close);
@@ -224,10 +239,15 @@ impl PeerTask {
             .values()
             .filter_map(|served| served.retiring)
             .min();
-        let timer = [self.keeper.poll_timeout(), look, self.forget_at]
-            .into_iter()
-            .flatten()
-            .min();
+        let timer = [
+            self.keeper.poll_timeout(),
+            self.pair.poll_timeout(),
+            look,
+            self.forget_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         tokio::select! {
             biased;
             () = task.stopping() => Wake::Stop,
@@ -266,6 +286,7 @@ impl PeerTask {
             self.keeper.handle_link_idle(now, generation);
         }
         self.keeper.handle_timeout(now);
+        self.pair.handle_timeout(now);
     }
 
     fn handle_event(&mut self, now: Instant, event: PeerEvent) {
@@ -274,7 +295,7 @@ impl PeerTask {
                 self.addresses = addresses;
                 self.keeper.want(now);
                 self.keeper.handle_heard_of(now);
-                self.report();
+                self.report(now);
             }
             PeerEvent::Dialed(dial, result) => self.handle_dialed(now, dial, *result),
             PeerEvent::DuplicateName => self.keeper.handle_duplicate_name(now),
@@ -370,7 +391,10 @@ impl PeerTask {
                     }
                 }
                 self.keeper.handle_health(now, link, health);
+                self.pair.handle_health(now, link, health);
             }
+            LinkEvent::Measured(measure) => self.pair.handle_measure(now, link, measure),
+            LinkEvent::Stalled(stalled) => self.pair.handle_stall(now, link, stalled),
             LinkEvent::Promote(epoch) => self.keeper.handle_promote(now, link, epoch),
             LinkEvent::Promoted(epoch) => self.keeper.handle_promoted(now, link, epoch),
             LinkEvent::Silent => self.keeper.handle_silent(now, link),
@@ -483,8 +507,9 @@ impl PeerTask {
         if let Some(status) = published {
             self.publish(status);
         }
+        self.tell_of_pair(now);
         if std::mem::take(&mut self.unreported) {
-            self.report();
+            self.report(now);
         }
     }
 
@@ -531,7 +556,8 @@ impl PeerTask {
     }
 
     /// Logs what changed since the last time, and shows it.
-    fn report(&mut self) {
+    fn report(&mut self, now: Instant) {
+        self.figures_at = now + FIGURES_EVERY;
         for transition in self.keeper.transitions_since(self.logged) {
             let Transition {
                 from, to, reason, ..
@@ -541,6 +567,8 @@ impl PeerTask {
         self.logged = self.keeper.transition_count();
         self.peer.report.store(Arc::new(PeerReport {
             addresses: self.addresses.clone(),
+            conditions: self.pair.changes().copied().collect(),
+            figures: self.pair.figures(now),
             history: self.keeper.transitions().cloned().collect(),
             links: self
                 .links
@@ -571,6 +599,8 @@ impl PeerTask {
     }
 }
 
+/// A person who looks wants figures of now, and a node of a thousand peers something to do besides.
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
 /// The keeper is told of a few events for each link and dial; more than this waiting means that it
 /// is not running at all.
 const INBOX: usize = 256;

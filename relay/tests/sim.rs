@@ -9,6 +9,8 @@
 mod bad_paths;
 #[path = "sim/bad_peers.rs"]
 mod bad_peers;
+#[path = "sim/conditions.rs"]
+mod conditions;
 #[path = "sim/dials.rs"]
 mod dials;
 #[path = "../../staging/src/sim/env.rs"]

@@ -5,6 +5,7 @@ mod damping;
 mod measures;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use std::{
     collections::VecDeque,

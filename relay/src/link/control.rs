@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use router::liveness::{Liveness, Loop, Output};
+use router::{
+    liveness::{Liveness, Loop, Output},
+    window::{ArrivalReport, Loss},
+};
 use tokio::{
     sync::mpsc::{self, error::TrySendError},
     time::{Sleep, sleep_until, timeout_at},
@@ -16,15 +19,17 @@ use tokio_util::sync::WaitForCancellationFuture;
 use super::{
     Link,
     frames::{FrameReader, ReadFrameError},
+    outgoing::Outgoing,
     probes::{ProbesIn, ProbesOut},
 };
 use crate::{
     clock,
     code::CloseCode,
+    counts::ReportEnd,
     deadline::{Closed, ReadError},
     mesh::Mesh,
     navigator::NavigatorEvent,
-    peer::{LinkEvent, PeerEvent},
+    peer::{LinkEvent, Measure, PeerEvent},
     tasks::{Task, Wait},
     udp::{FlowAnswer, service},
     wire::{Datagram, Direction, Frame, FrameErrorReason, Probe, ServicesDigest},
@@ -40,6 +45,12 @@ pub(super) struct Control {
     pub(super) replies: ProbesOut,
     /// Ids of the peer's probes of the request loop.
     pub(super) probes: ProbesIn,
+    /// What became of packets to the peer.
+    pub(super) outgoing: Outgoing,
+    /// What became of probes, as far as the keeper has not heard of it.
+    pub(super) probed: Probed,
+    /// How long this process stood still, if the keeper has not heard of it.
+    pub(super) stalled: Option<Duration>,
     /// The keeper of the peer.
     pub(super) keeper: mpsc::Sender<PeerEvent>,
     pub(super) next_digest: Instant,
@@ -47,6 +58,14 @@ pub(super) struct Control {
     pub(super) frames_in_row: usize,
     /// Whether the keeper knows that the link has ended.
     pub(super) told: bool,
+}
+
+/// Results of probes on their way to the keeper.
+#[derive(Debug, Default)]
+pub(super) struct Probed {
+    loss: Loss,
+    /// The last round trip of the packet loop.
+    round_trip: Option<Duration>,
 }
 
 enum Wake {
@@ -135,7 +154,11 @@ impl Control {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.frames_in_row = 0;
+        let (due, voided) = (self.liveness.poll_timeout(), self.liveness.voided());
         self.liveness.handle_timeout(now);
+        if self.liveness.voided() > voided {
+            self.stalled = due.map(|due| now.saturating_duration_since(due));
+        }
         if now >= self.next_digest {
             self.next_digest = now + DIGEST_EVERY;
             let digest = self.mesh.exposed.declared_to(&self.link.peer).digest();
@@ -174,6 +197,7 @@ impl Control {
                 }
             }
             Frame::ProbeReply { id } => self.liveness.handle_reply(now, Loop::Request, id),
+            Frame::LinkReport(report) => self.handle_report(&report).await,
             Frame::Services(declared) => self.link.set_declared(declared),
             Frame::ServicesDigest(digest) => self.compare_services(digest),
             Frame::ServicesWanted { .. } => self.declare_services(),
@@ -186,7 +210,7 @@ impl Control {
             | Frame::AdvertOffer(_)
             | Frame::AdvertRequest(_)
             | Frame::AdvertDigest(_)) => self.gossip(frame),
-            Frame::LinkReport(_) | Frame::Relayed(_) => self.mesh.counts.frames_skipped.incr(),
+            Frame::Relayed(_) => self.mesh.counts.frames_skipped.incr(),
             Frame::CloseFlow {
                 flow,
                 direction: Direction::Forward,
@@ -226,6 +250,21 @@ impl Control {
         }
     }
 
+    async fn handle_report(&mut self, report: &ArrivalReport) {
+        let (numbered, dropped) = (self.link.numbered(), self.link.outbox.counts().dropped());
+        let loss = self.outgoing.handle_report(report, numbered, dropped);
+        let Some(loss) = loss else {
+            return self.mesh.counts.reports.incr(ReportEnd::Impossible);
+        };
+        self.mesh.counts.reports.incr(ReportEnd::Taken);
+        let measure = Measure::Sent {
+            loss,
+            delay: report.variation.map(|(least, _)| least),
+            jitter: report.jitter,
+        };
+        self.tell(LinkEvent::Measured(measure)).await;
+    }
+
     /// Asks for a new declaration where what is held is not what the peer believes to have said.
     fn compare_services(&self, theirs: ServicesDigest) {
         let held = self.link.declared().digest();
@@ -244,6 +283,10 @@ impl Control {
     }
 
     async fn perform_outputs(&mut self, now: Instant) {
+        // First, since what follows is to be judged by it.
+        if let Some(stalled) = self.stalled.take() {
+            self.tell(LinkEvent::Stalled(stalled)).await;
+        }
         while let Some(output) = self.liveness.poll_output() {
             match output {
                 Output::SendProbe {
@@ -265,9 +308,34 @@ impl Control {
                     self.tell(LinkEvent::Health(to)).await;
                 }
                 Output::Silent => self.tell(LinkEvent::Silent).await,
+                Output::Probed(_, loss) => {
+                    self.probed.loss.delivered += loss.delivered;
+                    self.probed.loss.lost += loss.lost;
+                }
+                Output::RoundTrip(Loop::Packet, round_trip) => {
+                    self.probed.round_trip = Some(round_trip);
+                }
+                // It is that of a stream, which QUIC repairs.
+                Output::RoundTrip(Loop::Request, _) => {}
             }
         }
         self.link.set_srtt(self.liveness.srtt());
+        self.tell_probed().await;
+    }
+
+    /// What is no news of its own waits for the packet loop's next reply: the keeper of an idle
+    /// link is woken for half of the probes.
+    async fn tell_probed(&mut self) {
+        if self.probed.round_trip.is_none() && self.probed.loss.lost == 0 {
+            return;
+        }
+        let Probed { loss, round_trip } = std::mem::take(&mut self.probed);
+        let measure = Measure::Probed {
+            loss,
+            round_trip,
+            srtt: self.liveness.srtt(),
+        };
+        self.tell(LinkEvent::Measured(measure)).await;
     }
 
     /// The keeper takes its events at once and never waits for a link, so this does not wait long.

@@ -2,14 +2,21 @@
 
 use std::{
     net::SocketAddr,
+    pin::{Pin, pin},
     sync::{Arc, Weak},
     time::Instant,
 };
 
 use bytes::{Buf as _, Bytes};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep_until},
+};
 
-use super::{Link, deliveries::Deliveries, probes::ProbesIn, sinks::Sinks, unknown::UnknownFlows};
+use super::{
+    Link, deliveries::Deliveries, incoming::Incoming, probes::ProbesIn, sinks::Sinks,
+    unknown::UnknownFlows,
+};
 use crate::{
     clock,
     code::FlowCode,
@@ -18,6 +25,7 @@ use crate::{
     env::LocalUdp,
     id::NodeKey,
     mesh::Mesh,
+    peer::{LinkEvent, Measure, PeerEvent},
     tasks::{Task, Wait},
     udp::Activity,
     wire::{Datagram, Direction, Frame, PacketHeader, Reassembler, ReassemblyLimits},
@@ -57,6 +65,10 @@ pub(super) struct PacketLoop {
     our_key: NodeKey,
     commands: mpsc::Receiver<PacketCommand>,
     replies: ProbesIn,
+    /// The keeper of the peer.
+    keeper: mpsc::Sender<PeerEvent>,
+    /// What the link's packets show.
+    incoming: Incoming,
     /// Flows that the peer has opened: its packets go to services.
     forward: Sinks<FlowSink>,
     /// Flows that this node has opened: packets back go to clients of listens.
@@ -70,15 +82,18 @@ pub(super) struct PacketLoop {
 enum Wake {
     Command(PacketCommand),
     Datagram(Result<Bytes, Closed>),
+    Report,
 }
 
 impl PacketLoop {
     /// - `replies`: takes the ids of probe replies to whoever judges the link.
+    /// - `keeper`: hears of the delay of what comes.
     pub(super) fn new(
         mesh: Arc<Mesh>,
         link: Arc<Link>,
         commands: mpsc::Receiver<PacketCommand>,
         replies: ProbesIn,
+        keeper: mpsc::Sender<PeerEvent>,
     ) -> Self {
         let pieces = Reassembler::new(PIECES);
         let (forward, back) = (Sinks::new(), Sinks::new());
@@ -89,6 +104,8 @@ impl PacketLoop {
             our_key,
             commands,
             replies,
+            keeper,
+            incoming: Incoming::default(),
             forward,
             back,
             pieces,
@@ -99,16 +116,21 @@ impl PacketLoop {
 
     /// Runs until the link's end or the owner's.
     pub(super) async fn run(mut self: Box<Self>, task: Task) {
+        let mut timer = pin!(sleep_until(clock::now().into()));
         loop {
             task.waits(Wait::Datagram);
+            let report_is_awaited = self.arm(timer.as_mut());
             let wake = tokio::select! {
                 biased;
                 () = task.stopping() => return,
                 // A flow is known before its first packet is looked at.
                 Some(command) = self.commands.recv() => Wake::Command(command),
                 datagram = self.link.connection.read_datagram() => Wake::Datagram(datagram),
+                // Last, since every burst looks whether a report is due.
+                () = timer.as_mut(), if report_is_awaited => Wake::Report,
             };
             match wake {
+                Wake::Report => self.report(clock::now()),
                 Wake::Command(command) => self.handle_command(command),
                 Wake::Datagram(Err(_)) => return,
                 Wake::Datagram(Ok(first)) => self.handle_burst(first),
@@ -129,6 +151,32 @@ impl PacketLoop {
             self.handle_datagram(now, datagram);
         }
         self.deliveries.flush(now, &self.mesh.counts);
+        self.report(now);
+    }
+
+    /// Sets the timer to the next report; `false` if none is awaited.
+    fn arm(&self, timer: Pin<&mut Sleep>) -> bool {
+        let Some(at) = self.incoming.poll_timeout() else {
+            return false;
+        };
+        if timer.deadline() != at.into() {
+            timer.reset(at.into());
+        }
+        true
+    }
+
+    /// Tells both ends of what came, if that is due.
+    fn report(&mut self, now: Instant) {
+        let Some(report) = self.incoming.take_report(now) else {
+            return;
+        };
+        if let Some((least, _)) = report.variation {
+            let event = LinkEvent::Measured(Measure::Received { delay: least });
+            let event = PeerEvent::Link(Box::new((self.link.generation, event)));
+            // A keeper without room for it hears the next one.
+            let _ = self.keeper.try_send(event);
+        }
+        self.link.send_frame(Frame::LinkReport(report));
     }
 
     fn handle_command(&mut self, command: PacketCommand) {
@@ -149,6 +197,7 @@ impl PacketLoop {
     fn handle_datagram(&mut self, now: Instant, mut datagram: Bytes) {
         match Datagram::decode(&datagram) {
             Ok(Datagram::Packet { header, payload }) => {
+                self.incoming.handle_packet(now, &header);
                 let header_bytes = datagram.len() - payload.len();
                 datagram.advance(header_bytes);
                 self.handle_packet(now, &header, datagram);

@@ -7,6 +7,7 @@ use crate::{
     clock,
     deadline::Endpoint,
     link::Link,
+    links::CONDITIONS,
     mesh::Mesh,
     telemetry::{Metrics, Series},
 };
@@ -45,6 +46,21 @@ pub(super) fn register(view: &Arc<View>) {
             for peer in peers.upgrade().iter().flat_map(|mesh| mesh.links.peers()) {
                 let up = if peer.usable().is_some() { 1.0 } else { 0.0 };
                 series.report(up, &[("peer", &peer.id.to_string())]);
+            }
+        },
+    );
+    let judged = weak.clone();
+    metrics.gauges(
+        "relay.peer.condition",
+        "{peer}",
+        "How many peers there are of which this is thought",
+        move |series| {
+            let Some(mesh) = judged.upgrade() else { return };
+            let peers = mesh.links.peers();
+            for condition in CONDITIONS {
+                let of = peers.iter().filter(|peer| peer.condition() == condition);
+                let word = condition.to_string();
+                series.report(of.count() as f64, &[("condition", &word)]);
             }
         },
     );
@@ -94,10 +110,7 @@ pub(super) fn register(view: &Arc<View>) {
         "{packet}",
         "Packets dropped in front of current links, because the link carries less",
         move |series| {
-            per_link(&queued, series, |link| {
-                let counts = link.outbox.counts();
-                counts.dropped_data + counts.dropped_handover + counts.dropped_too_large
-            });
+            per_link(&queued, series, |link| link.outbox.counts().dropped());
         },
     );
     let own = weak.clone();

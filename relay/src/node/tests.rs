@@ -139,12 +139,7 @@ async fn keeper_that_has_ended_and_is_listed_still_keeps_its_peer_out_no_longer(
     drop(ended);
     let status = PeerStatus::Idle;
     let (_publisher, slot) = Slot::with_publisher(PeerState { status, link: None });
-    near.mesh.links.add(Arc::new(Peer {
-        id: id(2),
-        slot,
-        report: ArcSwap::default(),
-        inbox,
-    }));
+    near.mesh.links.add(Arc::new(Peer::new(id(2), slot, inbox)));
     let far = fleet.start(2, &peer(1)).await;
     linked(&near, 2).await;
     end([near, far]).await;

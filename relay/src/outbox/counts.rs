@@ -32,6 +32,13 @@ pub struct OutboxCounts {
     pub sent_probes: u64,
 }
 
+impl OutboxCounts {
+    /// Data that was dropped while the link lived.
+    pub fn dropped(&self) -> u64 {
+        self.dropped_data + self.dropped_handover + self.dropped_too_large
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     dropped_closed: AtomicU64,

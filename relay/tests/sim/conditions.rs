@@ -1,0 +1,220 @@
+//! What is thought of a pair whose path loses, carries too little or dies, with traffic on it.
+
+use std::{num::NonZeroU64, time::Duration};
+
+use causeway::{counts::ReportEnd, links::PeerReport};
+use netem::model::{Loss, PairModel, Rate};
+use router::health::{Condition, Reason, Way};
+
+use crate::{
+    fleet::{Member, ms, sleep},
+    traffic::{Scene, UDP_SERVICE, UdpEcho, UdpFlow, local, udp_listen},
+};
+
+const LISTEN: u16 = 6_200;
+const RTT: Duration = Duration::from_millis(70);
+
+/// A node `a` with a link to `c`, on a path of its own.
+struct Stage {
+    scene: Scene,
+    c: Member,
+}
+
+impl Stage {
+    async fn new(seed: u64, path: PairModel) -> Self {
+        let mut far = None;
+        let tables = udp_listen(LISTEN, "{ node = \"us/c\" }");
+        let mut scene = Scene::with_tables(seed, &tables, |fleet, a, _| {
+            let c = fleet.add("us", "c", UDP_SERVICE);
+            fleet.model(a, c, path);
+            fleet.pair(a, c);
+            far = Some(c);
+        })
+        .await;
+        let (a, c) = (scene.a, far.unwrap());
+        scene.fleet.start(c).await;
+        scene.fleet.until_linked(&[a, c], ms(5_000)).await;
+        // Some fifteen replies in each loop, after which the bounds hold.
+        sleep(ms(8_000)).await;
+        Self { scene, c }
+    }
+
+    /// Fifty packets a second to `c`, and as many back.
+    fn traffic(&self) -> (UdpFlow, UdpEcho) {
+        let echo = UdpEcho::start(&self.scene.fleet, self.c);
+        let flow = UdpFlow::start(&self.scene.fleet, self.scene.a, LISTEN, ms(20));
+        (flow, echo)
+    }
+
+    /// So much of what leaves `a` is lost from now on.
+    fn loses(&self, ppm: u32) {
+        let fleet = &self.scene.fleet;
+        let (a, c) = (fleet.machine(self.scene.a), fleet.machine(self.c));
+        fleet.sim.set_pair(a, c, lossy(ppm));
+    }
+
+    fn condition(&self, from: Member, to: Member) -> Condition {
+        self.scene.fleet.peer(from, to).unwrap().condition()
+    }
+
+    /// What `a` thinks of `c`.
+    fn thought(&self) -> Condition {
+        self.condition(self.scene.a, self.c)
+    }
+
+    fn report(&self, from: Member, to: Member) -> PeerReport {
+        let peer = self.scene.fleet.peer(from, to).unwrap();
+        PeerReport::clone(&peer.report.load())
+    }
+
+    /// Why `a` ceased to use `c`, each time.
+    fn falls(&self) -> Vec<Reason> {
+        let report = self.report(self.scene.a, self.c);
+        let falls = report.conditions.iter();
+        falls
+            .filter(|change| change.from.carries() && !change.to.carries())
+            .map(|change| change.reason)
+            .collect()
+    }
+
+    async fn finish(self) {
+        for member in [self.scene.a, self.c] {
+            let reports = &self.scene.fleet.mesh(member).counts.reports;
+            assert!(reports.value(ReportEnd::Taken) > 0);
+            assert_eq!(reports.value(ReportEnd::Impossible), 0);
+        }
+        self.scene.finish().await;
+    }
+}
+
+fn lossy(ppm: u32) -> PairModel {
+    PairModel {
+        loss: Loss::from_ppm(ppm),
+        ..PairModel::delayed(RTT / 2)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fifth_lost_on_the_way_out_is_degraded_within_three_seconds_and_up_twelve_after_it_ends()
+{
+    for seed in 120..124 {
+        let stage = Stage::new(seed, lossy(0)).await;
+        let fleet = &stage.scene.fleet;
+        let traffic = stage.traffic();
+        sleep(ms(5_000)).await;
+        assert_eq!(stage.thought(), Condition::Up);
+        stage.loses(200_000);
+        let degraded = || stage.thought() == Condition::Degraded;
+        let took = fleet.until("degraded", ms(3_000), degraded).await;
+        println!("seed {seed}: degraded after {took:?}");
+        assert_eq!(stage.falls(), [Reason::Lossy(Way::Out)]);
+        sleep(ms(15_000)).await;
+        assert!(
+            !stage.thought().carries(),
+            "and stays so: {:?}",
+            stage.falls()
+        );
+        let loss_ppm = stage.report(stage.scene.a, stage.c).figures.loss_ppm;
+        assert!((150_000..=250_000).contains(&loss_ppm), "{loss_ppm}");
+        stage.loses(0);
+        let up = || stage.thought() == Condition::Up;
+        let took = fleet.until("up", ms(12_000) + RTT, up).await;
+        println!("seed {seed}: up after {took:?}");
+        let falls = stage.falls().len();
+        sleep(ms(30_000)).await;
+        assert_eq!(stage.falls().len(), falls, "{:?}", stage.falls());
+        drop(traffic);
+        stage.finish().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_percent_lost_each_way_for_ten_minutes_is_no_fall() {
+    let stage = Stage::new(130, lossy(0)).await;
+    let fleet = &stage.scene.fleet;
+    let (a, c) = (stage.scene.a, stage.c);
+    let traffic = stage.traffic();
+    fleet.model(a, c, lossy(10_000));
+    sleep(ms(600_000)).await;
+    for (from, to) in [(a, c), (c, a)] {
+        let figures = stage.report(from, to).figures;
+        assert_eq!(figures.falls, 0, "{:?}", stage.falls());
+        assert!((2_000..=30_000).contains(&figures.loss_ppm), "{figures:?}");
+        let round_trips = figures.round_trips.unwrap();
+        assert!(round_trips.p50.abs_diff(RTT) <= ms(3), "{round_trips:?}");
+        assert!(figures.rtt.unwrap().abs_diff(RTT) <= ms(5), "{figures:?}");
+    }
+    drop(traffic);
+    stage.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_black_hole_is_confirmed_within_half_a_second_and_two_round_trips_with_traffic() {
+    let stage = Stage::new(140, lossy(0)).await;
+    let fleet = &stage.scene.fleet;
+    let (a, c) = (fleet.machine(stage.scene.a), fleet.machine(stage.c));
+    let traffic = stage.traffic();
+    let mut worst = ms(0);
+    for nth in 0..8 {
+        sleep(ms(20_000 + nth * 53)).await;
+        assert_eq!(stage.thought(), Condition::Up);
+        fleet.sim.cut(a, c);
+        fleet.sim.cut(c, a);
+        let gone = || stage.thought() >= Condition::Confirmed;
+        let took = fleet.until("confirmed", ms(500) + 2 * RTT, gone).await;
+        worst = worst.max(took);
+        sleep(ms(300)).await;
+        fleet.sim.heal(a, c);
+        fleet.sim.heal(c, a);
+    }
+    println!("confirmed after {worst:?} at worst");
+    assert!(stage.falls().iter().all(|why| *why == Reason::Unanswered));
+    drop(traffic);
+    stage.finish().await;
+}
+
+/// What an own queue costs shows as delay, and not as loss.
+#[tokio::test(start_paused = true)]
+async fn twice_what_a_link_carries_is_no_loss_of_the_link() {
+    const LINK_BITS: u64 = 10_000_000;
+    const PAYLOAD_BYTES: usize = 1_000;
+    const SECONDS: u64 = 20;
+    let narrow = PairModel {
+        rate: Some(Rate {
+            bits_per_second: NonZeroU64::new(LINK_BITS).unwrap(),
+            overhead_bytes: 0,
+            // 50 ms.
+            queue_bytes: Some(62_500),
+        }),
+        ..lossy(0)
+    };
+    let stage = Stage::new(150, narrow).await;
+    let fleet = &stage.scene.fleet;
+    let sink = fleet.program(stage.c).bind_udp(local(5000)).unwrap();
+    let program = fleet.program(stage.scene.a);
+    let socket = program.bind_udp(local(0)).unwrap();
+    drop(program.spawn(async move {
+        for packet in 0..2 * LINK_BITS * SECONDS / 8 / PAYLOAD_BYTES as u64 {
+            socket
+                .try_send_to(&[0; PAYLOAD_BYTES], local(LISTEN))
+                .unwrap();
+            if packet % 5 == 4 {
+                sleep(ms(2)).await;
+            }
+        }
+    }));
+    let mut buffer = [0; 2_000];
+    for _ in 0..SECONDS * 1_000 {
+        sleep(ms(1)).await;
+        while sink.try_recv_from(&mut buffer).is_ok() {}
+    }
+    let report = stage.report(stage.scene.a, stage.c);
+    let link = fleet.link(stage.scene.a, stage.c).unwrap();
+    println!("{:?}\n{:?}", report.figures, link.outbox.counts());
+    for change in &report.conditions {
+        println!("{:?} {change:?}", change.at - fleet.start);
+    }
+    assert!(link.outbox.counts().dropped() > 10_000, "overloaded it was");
+    assert!(!stage.falls().contains(&Reason::Lossy(Way::Out)));
+    stage.scene.finish().await;
+}
