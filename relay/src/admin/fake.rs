@@ -162,6 +162,25 @@ impl NodeView for FakeNode {
             } else {
                 Vec::new()
             },
+            pair: up.then(|| PairView {
+                condition: "up".into(),
+                falls: 1,
+                loss: 0.000_9,
+                jitter_us: 312,
+                round_trips: Some(RoundTripsView {
+                    p50_us: 88_100,
+                    p90_us: 90_250,
+                    p99_us: 99_000,
+                    max_us: 120_400,
+                }),
+            }),
+            conditions: match up {
+                true => vec![
+                    transition(62_000, "up", "degraded", "too much is lost on the way out"),
+                    transition(55_000, "degraded", "up", "recovered"),
+                ],
+                false => Vec::new(),
+            },
             transitions: vec![
                 transition(3_800_000, "idle", "dialing", "configured"),
                 transition(3_796_000, "dialing", "backoff", "dial timed out after 4 s"),

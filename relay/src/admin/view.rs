@@ -151,8 +151,40 @@ pub struct PeerDetailView {
     pub links: Vec<LinkView>,
     /// The names of the services it declares.
     pub services: Vec<String>,
+    /// What is thought of it and what was measured; none of a node that is not known yet.
+    pub pair: Option<PairView>,
+    /// The last changes of what is thought of it, the newest last; at most 32.
+    pub conditions: Vec<TransitionView>,
     /// The last changes of state, the newest last; at most 32.
     pub transitions: Vec<TransitionView>,
+}
+
+/// What is thought of a peer over all its links, and what was measured lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairView {
+    /// `up`, `suspect`, `degraded`, `confirmed` or `down`; the first two carry traffic.
+    pub condition: String,
+    /// How often it ceased to carry traffic.
+    pub falls: u64,
+    /// The share of packets sent to it lately that the link lost.
+    pub loss: f64,
+    /// Interarrival jitter of what was sent, at the peer.
+    pub jitter_us: u64,
+    /// Round trips of the last minute, if there were any.
+    pub round_trips: Option<RoundTripsView>,
+}
+
+/// Quantiles of round trips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundTripsView {
+    /// Half took this long at most.
+    pub p50_us: u64,
+    /// Nine in ten.
+    pub p90_us: u64,
+    /// Ninety-nine in a hundred.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
 }
 
 /// One link of a peer.

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::admin::{
     Client, ClientError,
-    view::{ListenView, PeerDetailView, PeerView, ServiceView, StatusView, TaskView},
+    view::{
+        ListenView, PairView, PeerDetailView, PeerView, RoundTripsView, ServiceView, StatusView,
+        TaskView, TransitionView,
+    },
 };
 
 /// Shows the node itself.
@@ -212,7 +215,37 @@ fn detail_text(detail: &PeerDetailView) -> String {
     if !detail.services.is_empty() {
         text.push_str(&fact("services", detail.services.join(", ")));
     }
+    if let Some(pair) = &detail.pair {
+        text.push_str(&pair_text(pair));
+    }
     text.push_str(&detail_tables(detail));
+    text
+}
+
+fn pair_text(pair: &PairView) -> String {
+    let PairView {
+        condition, falls, ..
+    } = pair;
+    let falls = match falls {
+        0 => "never fell".to_owned(),
+        1 => "fell once".to_owned(),
+        _ => format!("fell {falls} times"),
+    };
+    let loss = percent(Some(pair.loss));
+    let jitter = millis(Some(pair.jitter_us));
+    let judged = format!("{condition}, {falls}; {loss} lost on the way out, jitter {jitter}");
+    let mut text = fact("judged", judged);
+    if let Some(RoundTripsView {
+        p50_us,
+        p90_us,
+        p99_us,
+        max_us,
+    }) = pair.round_trips
+    {
+        let [p50, p90, p99, max] = [p50_us, p90_us, p99_us, max_us].map(|us| millis(Some(us)));
+        let trips = format!("p50 {p50}, p90 {p90}, p99 {p99}, max {max}");
+        text.push_str(&fact("round trips", trips));
+    }
     text
 }
 
@@ -231,16 +264,25 @@ fn detail_tables(detail: &PeerDetailView) -> String {
             format!("{sent} sent, {received} received"),
         ));
     }
-    if detail.transitions.is_empty() {
-        return text;
+    text.push_str(&changes_text(
+        ["AGO", "JUDGED", "NOW", "WHY"],
+        &detail.conditions,
+    ));
+    let heading = ["AGO", "FROM", "TO", "WHY"];
+    text.push_str(&changes_text(heading, &detail.transitions));
+    text
+}
+
+fn changes_text(heading: [&str; 4], changes: &[TransitionView]) -> String {
+    if changes.is_empty() {
+        return String::new();
     }
-    let rows = detail.transitions.iter().map(|change| {
+    let rows = changes.iter().map(|change| {
         let (from, to) = (change.from.clone(), change.to.clone());
         [age(change.ago_ms), from, to, change.reason.clone()]
     });
-    text.push('\n');
-    text.push_str(&table(["AGO", "FROM", "TO", "WHY"], &[0], rows));
-    text
+    let rows = table(heading, &[0], rows);
+    format!("\n{rows}")
 }
 
 /// A healthy node answers within milliseconds; a person waits this long before asking twice.

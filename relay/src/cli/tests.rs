@@ -268,11 +268,17 @@ us-east/iad-1: up for 3m12s (dialed)
   release      0b7c1d9e22aa
   dialed at    198.51.100.7:7400, [2001:db8::7]:7400
   services     game, files
+  judged       up, fell once; 0.09% lost on the way out, jitter 0.31ms
+  round trips  p50 88.1ms, p90 90.2ms, p99 99.0ms, max 120ms
 
 current link fa713e8e6d124339-1795212660123-4
   to           198.51.100.7:7400, dialed 3m12s ago
   measured     rtt 88.4ms, loss 0.12%
   carried      48.3 MB sent, 1.0 kB received
+
+  AGO  JUDGED    NOW       WHY
+1m02s  up        degraded  too much is lost on the way out
+  55s  degraded  up        recovered
 
   AGO  FROM     TO       WHY
 1h03m  idle     dialing  configured

@@ -13,8 +13,8 @@ use crate::{
     admin::{
         LoopCheck, NodeView,
         view::{
-            LinkView, ListenView, PeerDetailView, PeerView, ReadyView, ServiceView, StatusView,
-            TaskView, TransitionView,
+            LinkView, ListenView, PairView, PeerDetailView, PeerView, ReadyView, RoundTripsView,
+            ServiceView, StatusView, TaskView, TransitionView,
         },
     },
     clock,
@@ -23,7 +23,7 @@ use crate::{
     identity::Date,
     keeper::{PeerStatus, StateName, Transition},
     link::Link,
-    links::Peer,
+    links::{ConditionChange, PairFigures, Peer},
     mesh::Mesh,
     seeker::Seeking,
     tasks::{Scope, TaskRow, Tasks},
@@ -246,6 +246,8 @@ fn sought_detail(seeking: &Seeking, now: Instant) -> PeerDetailView {
         addresses: seeking.targets.iter().map(ToString::to_string).collect(),
         links: Vec::new(),
         services: Vec::new(),
+        pair: None,
+        conditions: Vec::new(),
         transitions: Vec::new(),
     }
 }
@@ -282,6 +284,12 @@ fn detail(peer: &Peer, now: Instant) -> PeerDetailView {
         addresses: report.addresses.iter().map(ToString::to_string).collect(),
         links,
         services: current.map(services_of).unwrap_or_default(),
+        pair: Some(pair(peer, report.figures)),
+        conditions: report
+            .conditions
+            .iter()
+            .map(|change| judged(change, now))
+            .collect(),
         transitions: report
             .history
             .iter()
@@ -307,6 +315,30 @@ fn passed(transition: &Transition, now: Instant) -> TransitionView {
     }
 }
 
+fn judged(change: &ConditionChange, now: Instant) -> TransitionView {
+    TransitionView {
+        ago_ms: millis(now.saturating_duration_since(change.at)),
+        from: change.from.to_string(),
+        to: change.to.to_string(),
+        reason: change.reason.to_string(),
+    }
+}
+
+fn pair(peer: &Peer, figures: PairFigures) -> PairView {
+    PairView {
+        condition: peer.condition().to_string(),
+        falls: figures.falls,
+        loss: f64::from(figures.loss_ppm) / 1_000_000.0,
+        jitter_us: micros(figures.jitter),
+        round_trips: figures.round_trips.map(|of| RoundTripsView {
+            p50_us: micros(of.p50),
+            p90_us: micros(of.p90),
+            p99_us: micros(of.p99),
+            max_us: micros(of.max),
+        }),
+    }
+}
+
 fn task(row: TaskRow) -> TaskView {
     TaskView {
         name: row.name.to_owned(),
@@ -318,7 +350,7 @@ fn task(row: TaskRow) -> TaskView {
 }
 
 fn srtt_us(link: &Link) -> Option<u64> {
-    let us = u64::try_from(link.srtt().as_micros()).unwrap_or(u64::MAX);
+    let us = micros(link.srtt());
     (us > 0).then_some(us)
 }
 
@@ -326,6 +358,10 @@ fn srtt_us(link: &Link) -> Option<u64> {
 fn loss(link: &Link) -> Option<f64> {
     let stats = link.connection.stats();
     (stats.sent_packets > 0).then(|| stats.lost_packets as f64 / stats.sent_packets as f64)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(duration: Duration) -> u64 {
