@@ -119,7 +119,11 @@ impl Way {
 
     /// What it is good for now.
     pub fn fit(&self) -> Fit {
-        match (self.standing(), self.first.is_usable(), self.first.is_retiring()) {
+        match (
+            self.standing(),
+            self.first.is_usable(),
+            self.first.is_retiring(),
+        ) {
             (Standing::Broken, _, _) | (_, false, _) => Fit::Gone,
             (Standing::Left, true, _) | (_, true, true) => Fit::Leaving,
             (Standing::InUse | Standing::Standby, true, false) => Fit::Good,

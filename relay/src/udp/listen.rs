@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Activity, FlowAnswer, FlowEvent,
-    flow_table::{Ended, Fit, FlowDrop, FlowLimits, FlowTable, Verdict},
+    flow_table::{Course, Ended, FlowDrop, FlowLimits, FlowTable, Released, Verdict, Ways},
     intake::{BURST, Intake, Received},
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
     id::NodeKey,
     link::{FlowSink, Lanes, Link},
     mesh::Mesh,
+    routes::{Fit, Way},
     services::Destination,
     tasks::{Task, Wait},
     wire::{
@@ -42,7 +43,7 @@ pub(crate) struct Listen {
     destination: Destination,
     class: Class,
     idle: Duration,
-    table: FlowTable<Arc<Link>>,
+    table: FlowTable<Arc<Way>>,
     sinks: BTreeMap<u32, Arc<FlowSink>>,
     events: mpsc::Receiver<FlowEvent>,
     events_in: mpsc::Sender<FlowEvent>,
@@ -154,14 +155,14 @@ impl Listen {
         let mesh = &self.mesh;
         match self
             .table
-            .handle_packet(now, client, payload, fit, || mesh.next_flow())
+            .handle_packet(now, client, payload, &Known, || mesh.next_flow())
         {
             Verdict::Send {
                 flow,
                 sequence,
-                link,
+                way,
             } => {
-                self.send(now, &link, flow, sequence, payload);
+                self.send(now, &way.first, flow, sequence, payload);
             }
             Verdict::Open { flow } => self.open(now, flow, client),
             Verdict::DropAndOpen { flow, why } => {
@@ -178,9 +179,11 @@ impl Listen {
         let link = self
             .destination
             .link_now(&self.mesh.links, ServiceKind::Udp);
-        let Some(link) = link.filter(|link| fit(link) == Fit::Good) else {
+        let way = link.map(Way::direct);
+        let Some(way) = way.filter(|way| way.fit() == Fit::Good) else {
             return;
         };
+        let link = &way.first;
         let sink = self.sinks.entry(flow).or_insert_with(|| {
             Arc::new(FlowSink {
                 socket: self.socket.clone(),
@@ -200,28 +203,32 @@ impl Listen {
             idle_timeout: self.idle,
             spare: false,
         }));
-        self.table.handle_opening(now, flow, link);
+        self.table.handle_opening(now, flow, way);
     }
 
     fn handle_event(&mut self, now: Instant, event: &FlowEvent) {
         let FlowEvent { flow, link, answer } = event;
+        let is_meant = |way: &Arc<Way>| Arc::ptr_eq(&way.first, link);
         match answer {
             FlowAnswer::Accepted => {
-                let held = self.table.handle_accepted(*flow, link, Arc::ptr_eq);
-                let bytes = held.iter().map(|(_, payload)| payload.len()).sum();
-                self.lanes.expect((held.len(), bytes));
-                for (sequence, payload) in held {
-                    self.send(now, link, *flow, sequence, &payload);
+                let Some(Released { way, packets }) = self.table.handle_accepted(*flow, is_meant)
+                else {
+                    return;
+                };
+                let bytes = packets.iter().map(|(_, payload)| payload.len()).sum();
+                self.lanes.expect((packets.len(), bytes));
+                for (sequence, payload) in packets {
+                    self.send(now, &way.first, *flow, sequence, &payload);
                 }
             }
-            FlowAnswer::Closed => self.table.handle_closed(now, *flow, link, Arc::ptr_eq),
+            FlowAnswer::Closed => self.table.handle_closed(now, *flow, is_meant, &Known),
             FlowAnswer::Refused(code) => {
                 self.complain(
                     now,
                     "flow refused",
                     &format_args!("{code} by {}", link.peer),
                 );
-                for _ in 0..self.table.handle_refused(now, *flow, link, Arc::ptr_eq) {
+                for _ in 0..self.table.handle_refused(now, *flow, is_meant) {
                     self.mesh.counts.drop_packet(PacketDrop::FlowRefused);
                 }
                 link.remove_flow(Direction::Back, *flow);
@@ -233,13 +240,13 @@ impl Listen {
         self.deaf_until = self.deaf_until.filter(|until| now < *until);
         let sinks = &self.sinks;
         let last_reply = |flow| Some(sinks.get(&flow)?.activity.last());
-        let due = self.table.handle_timeout(now, last_reply, fit);
+        let due = self.table.handle_timeout(now, last_reply, &Known);
         for _ in 0..due.dropped {
             self.mesh.counts.drop_packet(PacketDrop::NotOpened);
         }
-        for Ended { flow, link } in due.ended {
+        for Ended { flow, way } in due.ended {
             self.sinks.remove(&flow);
-            if let Some(link) = link {
+            if let Some(link) = way.map(|way| way.first.clone()) {
                 link.remove_flow(Direction::Back, flow);
                 let (direction, code) = (Direction::Forward, FlowCode::Idle);
                 link.send_frame(Frame::CloseFlow {
@@ -289,11 +296,20 @@ impl Listen {
     }
 }
 
-fn fit(link: &Arc<Link>) -> Fit {
-    match (link.is_usable(), link.is_retiring()) {
-        (true, false) => Fit::Good,
-        (true, true) => Fit::Leaving,
-        (false, _) => Fit::Gone,
+/// What the table is told of ways.
+struct Known;
+
+impl Ways<Arc<Way>> for Known {
+    fn fit(&self, way: &Arc<Way>) -> Fit {
+        way.fit()
+    }
+
+    fn is_same(&self, a: &Arc<Way>, b: &Arc<Way>) -> bool {
+        a.is_same(b)
+    }
+
+    fn course(&self, _: &Arc<Way>) -> Option<Course<Arc<Way>>> {
+        None
     }
 }
 
