@@ -46,36 +46,62 @@ pub fn sign_advert(
     Ok(Verified::vouch(heard, signed))
 }
 
-/// Believes what a node says of itself, if it does say it.
-///
-/// - `chains`, `regions`: what was learned from earlier adverts.
-/// - `now`: the date.
-/// - `signed`: a [`SignedStatement`] as it came.
-///
-/// Returns who speaks, what it says, and how many of its figures had to be adjusted.
-///
-/// # Errors
-/// [`AdvertRefused`], to be counted by its reason.
-pub fn verify_advert(
-    material: &Material,
-    chains: &mut Chains,
-    regions: &mut Regions,
-    now: SystemTime,
-    signed: &[u8],
-) -> Result<(NodeId, Verified<Advert>, Adjustments), AdvertRefused> {
-    let envelope = SignedStatement::decode(signed)?;
-    let statement = AdvertStatement::decode(&envelope.statement)?;
-    let id = chains.verify(material, Context::ADVERT, now, &envelope)?;
-    let got = NodeKey::from(statement.node());
-    if got != id.key() {
-        return Err(AdvertRefused::NotItsOwn { signer: id, got });
+/// What a node is said to say of itself: read, and not believed yet.
+#[derive(Debug)]
+pub struct HeardAdvert<'a> {
+    signed: &'a [u8],
+    envelope: SignedStatement,
+    statement: AdvertStatement,
+}
+
+impl<'a> HeardAdvert<'a> {
+    /// Reads a [`SignedStatement`] as it came.
+    ///
+    /// # Errors
+    /// [`AdvertRefused::Malformed`].
+    pub fn decode(signed: &'a [u8]) -> Result<Self, AdvertRefused> {
+        let envelope = SignedStatement::decode(signed)?;
+        let statement = AdvertStatement::decode(&envelope.statement)?;
+        Ok(Self {
+            signed,
+            envelope,
+            statement,
+        })
     }
-    if statement.region != id.region() {
-        return Err(AdvertRefused::WrongRegion { signer: id });
+
+    /// Whom it is said to be from.
+    pub fn node(&self) -> NodeKey {
+        self.statement.node().into()
     }
-    let region = regions.intern(id.region())?;
-    let (advert, adjusted) = Advert::try_new(statement.into_raw(region))?;
-    Ok((id, Verified::vouch(advert, signed), adjusted))
+
+    /// Believes it, if that node does say so.
+    ///
+    /// - `chains`, `regions`: what was learned from earlier adverts.
+    /// - `now`: the date.
+    ///
+    /// Returns who speaks, what it says, and how many of its figures had to be adjusted.
+    ///
+    /// # Errors
+    /// [`AdvertRefused`], to be counted by its reason.
+    pub fn verify(
+        self,
+        material: &Material,
+        chains: &mut Chains,
+        regions: &mut Regions,
+        now: SystemTime,
+    ) -> Result<(NodeId, Verified<Advert>, Adjustments), AdvertRefused> {
+        let id = chains.verify(material, Context::ADVERT, now, &self.envelope)?;
+        let got = self.node();
+        if got != id.key() {
+            return Err(AdvertRefused::NotItsOwn { signer: id, got });
+        }
+        if self.statement.region != id.region() {
+            return Err(AdvertRefused::WrongRegion { signer: id });
+        }
+        let region = regions.intern(id.region())?;
+        let (advert, adjusted) = Advert::try_new(self.statement.into_raw(region))?;
+        Ok((id, Verified::vouch(advert, self.signed), adjusted))
+    }
 }
 
 /// Why an advert is not believed.

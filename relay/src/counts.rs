@@ -6,10 +6,11 @@ use router::{
 };
 
 use crate::{
+    adverts::AdvertRefusedReason,
     code::{CloseCode, RefuseCode},
     deadline::SendError,
     id::NodeId,
-    identity::{AdvertRefusedReason, PeerError},
+    identity::PeerError,
     tcp::splice::SpliceError,
     telemetry::{Counter, CounterBy, Label, Metrics},
     wire::{FrameErrorReason, HeaderErrorReason, PieceErrorReason},
@@ -43,6 +44,10 @@ labels! {
         HeldFull = "held_full",
         /// The link closed under it.
         LinkClosed = "link_closed",
+        /// It would visit a node twice.
+        Loop = "loop",
+        /// It has hops to go, and there is no usable link to the next.
+        NoLink = "no_link",
         /// The local socket failed.
         LocalError = "local_error",
         /// The local program does not read.
@@ -65,8 +70,20 @@ labels! {
         QueueFull = "queue_full",
         /// No flow of that number is open.
         UnknownFlow = "unknown_flow",
-        /// It uses what is not offered.
-        Unsupported = "unsupported",
+    }
+}
+
+labels! {
+    /// Why a frame or a stream of other nodes was not carried on.
+    ForwardRefusal {
+        /// It would visit a node twice.
+        Loop = "loop",
+        /// There is no usable link to the next node.
+        NoLink = "no_link",
+        /// The last node that it names as passed is not the one that it came from.
+        NotFromSender = "not_from_sender",
+        /// It has passed more nodes than an answer could go back along.
+        TooLong = "too_long",
     }
 }
 
@@ -294,6 +311,10 @@ pub struct Counts {
     pub declarations_differed: Counter,
     /// Flows that a peer opened and that were accepted.
     pub flows_accepted: Counter,
+    /// Frames and streams of other nodes that were not carried on.
+    pub forward_refused: CounterBy<ForwardRefusal>,
+    /// Frames of other nodes that were carried on.
+    pub frames_forwarded: Counter,
     /// Control frames that found their queue full.
     pub frames_dropped: Counter,
     /// Control frames that closed their link.
@@ -316,6 +337,10 @@ pub struct Counts {
     pub packets_delivered: Counter,
     /// Packets that were dropped.
     pub packets_dropped: CounterBy<PacketDrop>,
+    /// Datagrams of other nodes' packets that were carried on.
+    pub packets_forwarded: Counter,
+    /// Packets that a node on the way could not carry on in one piece.
+    pub packets_too_large: Counter,
     /// Packets taken from local programs.
     pub packets_taken: Counter,
     /// Peers whose certificate did not pass, on either side.
@@ -330,6 +355,10 @@ pub struct Counts {
     pub reports: CounterBy<ReportEnd>,
     /// TCP streams by how they ended.
     pub streams_ended: CounterBy<StreamEnd>,
+    /// Streams between other nodes by how they ended.
+    pub streams_forwarded: CounterBy<StreamEnd>,
+    /// Bytes of streams between other nodes.
+    pub stream_bytes_forwarded: Counter,
     /// Bytes of TCP streams, from local programs to links.
     pub stream_bytes_in: Counter,
     /// Bytes of TCP streams, from links to local programs.
@@ -375,6 +404,17 @@ impl Counts {
                 "Digests that did not match what was held, after which services are declared again",
             ),
             flows_accepted: m.counter("relay.flow.accepted", "{flow}", "Flows opened by peers"),
+            forward_refused: m.counter_by(
+                "relay.forward.refused",
+                "{request}",
+                "reason",
+                "Control frames and streams of other nodes that were not carried on",
+            ),
+            frames_forwarded: m.counter(
+                "relay.frame.forwarded",
+                "{frame}",
+                "Control frames of other nodes that were carried on",
+            ),
             frames_dropped: m.counter(
                 "relay.frame.dropped",
                 "{frame}",
@@ -431,6 +471,16 @@ impl Counts {
                 "reason",
                 "Packets dropped on this node",
             ),
+            packets_forwarded: m.counter(
+                "relay.packet.forwarded",
+                "{datagram}",
+                "Datagrams of packets between other nodes that were carried on",
+            ),
+            packets_too_large: m.counter(
+                "relay.packet.too_large_ahead",
+                "{packet}",
+                "Packets that a node on the way found too large for the next link",
+            ),
             packets_taken: m.counter(
                 "relay.packet.taken",
                 "{packet}",
@@ -475,6 +525,17 @@ impl Counts {
                 "{stream}",
                 "outcome",
                 "TCP streams by how they ended",
+            ),
+            streams_forwarded: m.counter_by(
+                "relay.forward.ended",
+                "{stream}",
+                "outcome",
+                "Streams between other nodes by how they ended",
+            ),
+            stream_bytes_forwarded: m.counter(
+                "relay.stream.forwarded",
+                "By",
+                "Bytes of streams between other nodes, both ways",
             ),
             stream_bytes_in: m.counter(
                 "relay.stream.taken",

@@ -156,7 +156,7 @@ impl fmt::Debug for NodeKey {
 ///
 /// The larger of the wall clock at the start, in milliseconds since 1970, and one more than the
 /// last that was persisted. Below 2^48, so that it fits a packet header.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeGeneration(pub u64);
 
 impl NodeGeneration {

@@ -42,18 +42,20 @@ use crate::{
     peer::PeerEvent,
     tasks::{Scope, SpawnRefused},
     tcp::room::Share,
-    udp::FlowEvent,
-    wire::{CloseReason, Datagram, Direction, Frame, Probe, ServicesDecl},
+    udp::{FlowAnswer, FlowEvent},
+    wire::{CloseReason, Datagram, Direction, FlowId, Frame, Probe, RemainingHops, ServicesDecl},
 };
 
 mod control;
 mod deliveries;
+mod forward;
 pub mod frames;
 mod incoming;
 mod lanes;
 mod outgoing;
 mod packets;
 mod probes;
+mod relayed;
 pub(crate) mod requests;
 pub mod setup;
 mod sinks;
@@ -297,7 +299,12 @@ impl Link {
     /// Packets of `flow` that come over this link go to `sink`.
     ///
     /// `false` if the packet loop has no room for the change; nothing changed then.
-    pub(crate) fn add_flow(&self, direction: Direction, flow: u32, sink: &Arc<FlowSink>) -> bool {
+    pub(crate) fn add_flow(
+        &self,
+        direction: Direction,
+        flow: FlowId,
+        sink: &Arc<FlowSink>,
+    ) -> bool {
         self.packets
             .try_send(PacketCommand::Add {
                 direction,
@@ -308,9 +315,9 @@ impl Link {
     }
 
     /// Packets of `flow` are dropped from now on.
-    pub(crate) fn remove_flow(&self, direction: Direction, flow: u32) {
+    pub(crate) fn remove_flow(&self, direction: Direction, flow: FlowId) {
         if direction == Direction::Back {
-            self.flow_owners.lock().remove(&flow);
+            self.flow_owners.lock().remove(&flow.number);
         }
         // A full queue loses this; the flow's owner lets go of its sink, which is as good.
         let _ = self
@@ -323,11 +330,13 @@ impl Link {
         self.flow_owners.lock().insert(flow, owner);
     }
 
-    fn tell_flow(self: &Arc<Self>, flow: u32, answer: crate::udp::FlowAnswer) {
+    /// - `hops`: the nodes behind this link, up to the one that answers.
+    fn tell_flow(self: &Arc<Self>, flow: u32, hops: RemainingHops, answer: FlowAnswer) {
         let owner = self.flow_owners.lock().get(&flow).cloned();
         let event = FlowEvent {
             flow,
             link: self.clone(),
+            hops,
             answer,
         };
         // One without an owner has ended. One whose owner has no room is asked about again.
@@ -363,7 +372,11 @@ impl Link {
     }
 
     fn set_declared(&self, declared: ServicesDecl) {
-        self.declared.store(Arc::new(declared));
+        let declared = Arc::new(declared);
+        self.declared.store(declared.clone());
+        if let Some(peer) = self.mesh.links.snapshot().get(&self.peer_key) {
+            peer.keep_declared(self.peer_generation, declared);
+        }
     }
 
     fn set_health(&self, health: Health) {

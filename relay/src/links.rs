@@ -15,12 +15,12 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::{
-    id::{LinkGeneration, NodeId, NodeKey},
+    id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
     keeper::PeerStatus,
     link::Link,
     peer::PeerEvent,
     slot::{Slot, WaitError},
-    wire::ServiceKind,
+    wire::{ServiceKind, ServicesDecl},
 };
 
 pub use crate::peer::{ConditionChange, PairFigures, PeerReport};
@@ -40,9 +40,20 @@ pub struct Peer {
     pub slot: Slot<PeerState>,
     /// For people: history and addresses.
     pub report: ArcSwap<PeerReport>,
+    /// What it declared last. Outlives the link that it came on, since the peer may be reached
+    /// through others then.
+    pub(crate) declared: ArcSwap<Declared>,
     pub(crate) inbox: mpsc::Sender<PeerEvent>,
     /// A place in [`CONDITIONS`].
     condition: AtomicU8,
+}
+
+/// What a peer exposes to this node, as it said itself.
+#[derive(Debug, Default)]
+pub(crate) struct Declared {
+    /// The run of the peer that said so; another one may expose something else.
+    generation: NodeGeneration,
+    services: Arc<ServicesDecl>,
 }
 
 /// A keeper's published answer to "can I reach this peer now".
@@ -107,20 +118,6 @@ impl Links {
         })?
     }
 
-    /// The Up peer of `region` with the lowest round trip that exposes `service` to this node.
-    pub fn nearest(&self, region: &str, service: &str, kind: ServiceKind) -> Option<Arc<Link>> {
-        let peers = self.peers.load();
-        let in_region = peers.values().filter(|peer| peer.id.region() == region);
-        let exposing = in_region.filter_map(|peer| peer.usable()).filter(|link| {
-            let declared = link.declared();
-            declared
-                .services
-                .iter()
-                .any(|s| s.kind == kind && s.name == service)
-        });
-        exposing.min_by_key(|link| link.srtt())
-    }
-
     /// Makes `peer` known. The roster's task is the only caller.
     pub(crate) fn add(&self, peer: Arc<Peer>) {
         let mut peers = BTreeMap::clone(&self.peers.load());
@@ -143,6 +140,7 @@ impl Peer {
             id,
             slot,
             report: ArcSwap::default(),
+            declared: ArcSwap::default(),
             inbox,
             condition: AtomicU8::new(0),
         };
@@ -161,6 +159,27 @@ impl Peer {
         let place = CONDITIONS.iter().position(|of| *of == condition);
         let place = place.unwrap_or_default() as u8;
         self.condition.store(place, Ordering::Relaxed);
+    }
+
+    /// Whether it exposes such a service to this node, as far as it has said.
+    pub(crate) fn exposes(&self, service: &str, kind: ServiceKind) -> bool {
+        let declared = self.declared.load();
+        let is_its_own = self
+            .usable()
+            .is_none_or(|link| link.peer_generation == declared.generation);
+        let mut services = declared.services.services.iter();
+        is_its_own && services.any(|s| s.kind == kind && s.name == service)
+    }
+
+    /// Takes what it declares on a link of its run `generation`.
+    pub(crate) fn keep_declared(&self, generation: NodeGeneration, services: Arc<ServicesDecl>) {
+        // A link of its former run may still be read for a moment.
+        if generation >= self.declared.load().generation {
+            self.declared.store(Arc::new(Declared {
+                generation,
+                services,
+            }));
+        }
     }
 
     /// Its usable link, if there is one now.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::{
     config::{Config, HostPort, Liveness},
     counts::Counts,
+    echo::Echoes,
     env::Env,
     id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
     identity::{Material, PeerError},
@@ -52,6 +53,8 @@ pub struct Mesh {
     pub routes: Routes,
     /// Who is known, by key, whether it has a link or not. The navigator is the only writer.
     pub names: ArcSwap<BTreeMap<NodeKey, NodeId>>,
+    /// Echoes that were asked for.
+    pub(crate) echoes: Echoes,
     /// What it exposes.
     pub exposed: Exposed,
     /// Ends streams off the way of those who used them.
@@ -83,6 +86,15 @@ impl Mesh {
     /// This node's generation.
     pub fn generation(&self) -> NodeGeneration {
         NodeGeneration(self.generation.load(Ordering::Relaxed))
+    }
+
+    /// The node behind `key`, if it is a peer or others have told of it.
+    pub(crate) fn node_id(&self, key: NodeKey) -> Option<NodeId> {
+        let peers = self.links.snapshot();
+        match peers.get(&key) {
+            Some(peer) => Some(peer.id.clone()),
+            None => self.names.load().get(&key).cloned(),
+        }
     }
 
     /// Mints the generation of a link that this node dials.

@@ -25,10 +25,10 @@ use tracing::{error, info, warn};
 
 use self::{neighbours::Neighbours, ways::Ways};
 use crate::{
+    adverts::Regions,
     clock,
     config::HostPort,
     id::{NodeGeneration, NodeId, NodeKey},
-    identity::Regions,
     link::Link,
     mesh::Mesh,
     roster::RosterEvent,
@@ -148,7 +148,8 @@ impl Navigator {
     pub(crate) fn new(mesh: &Arc<Mesh>, events: mpsc::Receiver<NavigatorEvent>) -> Self {
         let now = clock::now();
         let mut regions = Regions::default();
-        let region = regions.id(mesh.id.region()).unwrap_or(RegionId(0));
+        let region = regions.intern(mesh.id.region());
+        let region = region.expect("one region fits");
         let key = mesh.id.key();
         let router = Router::new(
             key.into(),
@@ -292,7 +293,10 @@ impl Navigator {
         while let Some(output) = self.router.poll_output() {
             match output {
                 Output::Contested(node) => {
-                    warn!(node = self.shown(node), "two processes seem to speak in its name");
+                    warn!(
+                        node = self.shown(node),
+                        "two processes seem to speak in its name"
+                    );
                 }
                 Output::Doubting(true) => warn!(
                     "many links are lost at once: this node suspects itself, and tells nobody"
@@ -364,7 +368,10 @@ impl Navigator {
             Farewell::Expired => "nothing was heard of it",
             Farewell::Left => "it left",
         };
-        info!(node = self.shown(node), why, "node is not in the mesh any more");
+        info!(
+            node = self.shown(node),
+            why, "node is not in the mesh any more"
+        );
     }
 
     fn note_move(&mut self, kind: Kind, node: RouterKey, decision: &Decision) {
@@ -430,7 +437,11 @@ fn says(mesh: &Mesh, region: RegionId, load: Load) -> Own {
         service: Service::Serving,
         load,
         addresses: mesh.advertised.iter().map(ToString::to_string).collect(),
-        ports: mesh.advertised.iter().map(|address| address.port()).collect(),
+        ports: mesh
+            .advertised
+            .iter()
+            .map(|address| address.port())
+            .collect(),
         release: mesh.release.clone(),
         labels: mesh.config.labels().clone(),
     }

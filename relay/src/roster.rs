@@ -26,6 +26,7 @@ use crate::{
     link::setup::Established,
     links::Peer,
     mesh::Mesh,
+    navigator::NavigatorEvent,
     peer::{PeerEvent, PeerTask},
     seeker::{self, Seeking},
     tasks::{Scope, Task, Wait},
@@ -285,11 +286,8 @@ impl Roster {
                     gone.push(*key);
                 }
                 Wanted::Again(_) if !stays(key) => kept.wanted = Wanted::NoMore,
-                Wanted::No
-                | Wanted::ByRouter
-                | Wanted::Yes
-                | Wanted::NoMore
-                | Wanted::Again(_) => {}
+                Wanted::No | Wanted::ByRouter | Wanted::Yes | Wanted::NoMore | Wanted::Again(_) => {
+                }
             }
         }
         for key in gone {
@@ -343,11 +341,8 @@ impl Roster {
                 }
                 // The operator or the router has just let it go; if it is still wanted when its
                 // keeper has ended, the router's next word keeps it.
-                Wanted::No
-                | Wanted::ByRouter
-                | Wanted::Yes
-                | Wanted::NoMore
-                | Wanted::Again(_) => {}
+                Wanted::No | Wanted::ByRouter | Wanted::Yes | Wanted::NoMore | Wanted::Again(_) => {
+                }
             }
         }
     }
@@ -488,6 +483,9 @@ impl Roster {
             Ok(Conflict::Moved(generation)) => {
                 warn!(%known, %generation, "a peer knows a newer process of this name: moved above it");
                 self.mesh.generation.store(generation.0, Ordering::Relaxed);
+                let moved = NavigatorEvent::GenerationMoved(generation);
+                // Without room it goes on in the old name, is outbid, and gets here again.
+                let _ = self.mesh.navigator.try_send(moved);
                 self.tell_all(|| PeerEvent::GenerationMoved).await;
             }
             Ok(Conflict::DuplicateName) => {

@@ -17,7 +17,8 @@ pub use router::router::Traffic as Kind;
 use crate::{
     id::NodeKey,
     link::Link,
-    wire::{RemainingHops, words::words},
+    mesh::Mesh,
+    wire::{Class, Frame, Relayed, RelayedBody, RemainingHops, words::words},
 };
 
 /// A path from this node, with its first link at hand.
@@ -66,6 +67,15 @@ pub struct Route {
     pub backup: Option<Arc<Way>>,
 }
 
+impl From<Class> for Kind {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Bulk => Self::Bulk,
+            Class::Control | Class::Audio | Class::Video => Self::Interactive,
+        }
+    }
+}
+
 /// The routes of this node for each kind of traffic.
 #[derive(Debug, Default)]
 pub struct Routes {
@@ -97,6 +107,11 @@ impl Way {
         Self::new(first, RemainingHops::NONE, Standing::InUse)
     }
 
+    /// The way back of something that came over `first`, through `hops`.
+    pub(crate) fn back(first: Arc<Link>, hops: RemainingHops) -> Arc<Self> {
+        Self::new(first, hops, Standing::InUse)
+    }
+
     /// Whether it is the link to the destination and nothing else.
     pub fn is_direct(&self) -> bool {
         self.hops.as_slice().is_empty()
@@ -107,13 +122,33 @@ impl Way {
         Arc::ptr_eq(&self.first, &other.first) && self.hops == other.hops
     }
 
+    /// Whether it goes from `at` to `next`, neither of which is this node.
+    pub(crate) fn leads_over(&self, at: NodeKey, next: NodeKey) -> bool {
+        let hops = self.hops.as_slice();
+        let from = std::iter::once(&self.first.peer_key).chain(hops);
+        from.zip(hops).any(|(from, to)| (*from, *to) == (at, next))
+    }
+
+    /// Says something to its destination; lost where a queue on the way is full.
+    ///
+    /// - `us`: this node.
+    pub(crate) fn say(&self, us: NodeKey, body: RelayedBody) {
+        self.first.send_frame(Frame::Relayed(Box::new(Relayed {
+            origin: us,
+            via: Vec::new(),
+            hops: self.hops,
+            body,
+        })));
+    }
+
     /// What the router makes of it.
     pub fn standing(&self) -> Standing {
         Standing::ALL[usize::from(self.standing.load(Ordering::Relaxed)) % Standing::ALL.len()]
     }
 
-    /// The router's task is the only caller.
-    pub(crate) fn set_standing(&self, standing: Standing) {
+    /// Says what the router makes of it. The router's task is the only caller, but for tests
+    /// without one.
+    pub fn set_standing(&self, standing: Standing) {
         self.standing.store(standing as u8, Ordering::Relaxed);
     }
 
@@ -131,6 +166,22 @@ impl Way {
     }
 }
 
+/// All ways to `destination`, the best first: what the router says, then the link, if there is one.
+pub(crate) fn ways_to(mesh: &Mesh, kind: Kind, destination: NodeKey) -> Vec<Arc<Way>> {
+    let route = mesh.routes.get(kind, destination);
+    let mut ways: Vec<Arc<Way>> = route
+        .into_iter()
+        .flat_map(|route| std::iter::once(route.primary).chain(route.backup))
+        .collect();
+    if let Some(link) = mesh.links.get(destination) {
+        let direct = Way::direct(link);
+        if !ways.iter().any(|way| way.is_same(&direct)) {
+            ways.push(direct);
+        }
+    }
+    ways
+}
+
 impl Routes {
     /// How to reach `destination`, if there is a way.
     pub fn get(&self, kind: Kind, destination: NodeKey) -> Option<Route> {
@@ -142,8 +193,9 @@ impl Routes {
         self.of(kind).load_full()
     }
 
-    /// The router's task is the only caller.
-    pub(crate) fn publish(&self, kind: Kind, routes: BTreeMap<NodeKey, Route>) {
+    /// Replaces all routes for `kind`. The router's task is the only caller, but for tests without
+    /// one.
+    pub fn publish(&self, kind: Kind, routes: BTreeMap<NodeKey, Route>) {
         self.of(kind).store(Arc::new(routes));
     }
 

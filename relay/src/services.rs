@@ -9,10 +9,11 @@ use std::{
 use crate::{
     code::RefuseCode,
     config::{self, HostPort, Target, Transport},
-    id::NodeId,
+    id::{NodeId, NodeKey},
     identity::Pattern,
-    link::Link,
-    links::{ConnectError, Links},
+    links::ConnectError,
+    mesh::Mesh,
+    routes::{Fit, Kind, Way, ways_to},
     seldom::Seldom,
     wire::{Class, ServiceDecl, ServiceKind, ServicesDecl},
 };
@@ -142,34 +143,84 @@ impl Destination {
         }
     }
 
-    /// A usable link towards the service, if there is one now.
-    pub fn link_now(&self, links: &Links, kind: ServiceKind) -> Option<Arc<Link>> {
+    /// The node that is meant, if it is a single one.
+    pub(crate) fn node(&self) -> Option<NodeKey> {
         match &self.to {
-            Target::Node(node) => links.get(node.key()),
-            Target::Region(region) => links.nearest(region, &self.service, kind),
+            Target::Node(node) => Some(node.key()),
+            Target::Region(_) => None,
         }
     }
 
-    /// A usable link towards a TCP service; joins the dial of a single node if one is in progress.
+    /// The ways that lead to the service now, the best first.
+    ///
+    /// For a region these are all ways to all of its nodes that expose the service to this node:
+    /// those that are reached by a link before those that are not, nearer ones first.
+    ///
+    /// - `stay`: a node whose ways are the only ones, as long as it has any that carries packets.
+    pub(crate) fn ways(
+        &self,
+        mesh: &Mesh,
+        kind: Kind,
+        service: ServiceKind,
+        stay: Option<NodeKey>,
+    ) -> Vec<Arc<Way>> {
+        if let Some(node) = stay {
+            let ways = ways_to(mesh, kind, node);
+            if ways.iter().any(|way| way.fit() != Fit::Gone) {
+                return ways;
+            }
+        }
+        let region = match &self.to {
+            Target::Node(node) => return ways_to(mesh, kind, node.key()),
+            Target::Region(region) => region,
+        };
+        let peers = mesh.links.snapshot();
+        let exposing = peers
+            .iter()
+            .filter(|(_, peer)| peer.id.region() == region && peer.exposes(&self.service, service));
+        let mut nodes: Vec<Vec<Arc<Way>>> = exposing
+            .map(|(node, _)| ways_to(mesh, kind, *node))
+            .filter(|ways| !ways.is_empty())
+            .collect();
+        nodes.sort_by_key(|ways| {
+            let first = ways.iter().find(|way| way.fit() != Fit::Gone);
+            first.map_or((2, Duration::MAX), |way| {
+                (u8::from(!way.is_direct()), way.first.srtt())
+            })
+        });
+        nodes.into_iter().flatten().collect()
+    }
+
+    /// The way that a stream to the service takes, and another one for when it fails there; joins
+    /// the dial of a single node if one is in progress and there is no way else.
     ///
     /// # Errors
-    /// As [`Links::connect`]; for a region that has nobody now, at once.
+    /// As [`Links::connect`](crate::links::Links::connect); for a region that has nobody now, at
+    /// once.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn link_by(
+    pub(crate) async fn ways_by(
         &self,
-        links: &Links,
+        mesh: &Mesh,
+        kind: Kind,
         deadline: Instant,
-    ) -> Result<Arc<Link>, ConnectError> {
+    ) -> Result<(Arc<Way>, Option<Arc<Way>>), ConnectError> {
+        let mut ways = self.ways(mesh, kind, ServiceKind::Tcp, None);
+        ways.retain(|way| way.fit() != Fit::Gone);
+        ways.sort_by_key(|way| way.fit() != Fit::Good);
+        let mut ways = ways.into_iter();
+        if let Some(way) = ways.next() {
+            return Ok((way, ways.next()));
+        }
         match &self.to {
-            Target::Node(node) => links.connect(node.key(), deadline).await,
-            Target::Region(region) => {
-                let nearest = links.nearest(region, &self.service, ServiceKind::Tcp);
-                nearest.ok_or_else(|| ConnectError::NotNow {
-                    why: format!("no node of {region} that is up exposes {}", self.service),
-                })
+            Target::Node(node) => {
+                let link = mesh.links.connect(node.key(), deadline).await?;
+                Ok((Way::direct(link), None))
             }
+            Target::Region(region) => Err(ConnectError::NotNow {
+                why: format!("no node of {region} that is up exposes {}", self.service),
+            }),
         }
     }
 }

@@ -60,8 +60,6 @@ pub const PROTOCOL: Minors = Minors { min: 1, max: 1 };
 words! {
     /// What is part of the layout but not offered yet: decoded, then refused.
     Unsupported {
-        /// A packet with hops still to go: this node would have to relay it.
-        RemainingHops = "remaining_hops";
         /// An [`Open`] that resumes a session.
         ResumeOffset = "resume_offset";
     }
@@ -81,9 +79,7 @@ mod message {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        FrameErrorReason, FrameKind, HeaderErrorReason, PieceErrorReason, RelayedKind, Unsupported,
-    };
+    use super::{FrameErrorReason, FrameKind, HeaderErrorReason, PieceErrorReason, RelayedKind};
     use crate::code::{CloseCode, FlowCode, RefuseCode, StreamCode};
 
     #[test]
@@ -111,7 +107,5 @@ mod tests {
             let row = format!("| `{word}` |");
             assert!(document.contains(&row), "{row}");
         }
-        let unsupported = Unsupported::RemainingHops.word();
-        assert!(document.contains(&format!("`{unsupported}`")));
     }
 }

@@ -93,7 +93,7 @@ impl Receiver {
         signed: &[u8],
     ) -> Result<(NodeId, Verified<Advert>, Adjustments), AdvertRefused> {
         let (chains, regions) = (&mut self.chains, &mut self.regions);
-        verify_advert(&self.material, chains, regions, self.now, signed)
+        HeardAdvert::decode(signed)?.verify(&self.material, chains, regions, self.now)
     }
 
     fn refuses(&mut self, signed: &[u8]) -> AdvertRefusedReason {

@@ -21,6 +21,7 @@ use super::{
     frames::{FrameReader, ReadFrameError},
     outgoing::Outgoing,
     probes::{ProbesIn, ProbesOut},
+    relayed,
 };
 use crate::{
     clock,
@@ -30,9 +31,12 @@ use crate::{
     mesh::Mesh,
     navigator::NavigatorEvent,
     peer::{LinkEvent, Measure, PeerEvent},
+    routes::Way,
     tasks::{Task, Wait},
     udp::{FlowAnswer, service},
-    wire::{Datagram, Direction, Frame, FrameErrorReason, Probe, ServicesDigest},
+    wire::{
+        Datagram, Direction, FlowId, Frame, FrameErrorReason, Probe, RemainingHops, ServicesDigest,
+    },
 };
 
 /// Owns the liveness of one link.
@@ -201,22 +205,26 @@ impl Control {
             Frame::Services(declared) => self.link.set_declared(declared),
             Frame::ServicesDigest(digest) => self.compare_services(digest),
             Frame::ServicesWanted { .. } => self.declare_services(),
-            Frame::OpenFlow(open) => service::open(&self.mesh, &self.link, &open),
-            Frame::FlowAccepted { flow } => self.link.tell_flow(flow, FlowAnswer::Accepted),
-            Frame::FlowRefused { flow, code, .. } => {
-                self.link.tell_flow(flow, FlowAnswer::Refused(code));
+            Frame::OpenFlow(open) => {
+                let (link, flow) = (&self.link, self.flow_of_peer(open.flow));
+                let way = Way::direct(link.clone());
+                service::open(&self.mesh, way, &link.peer, flow, &open);
             }
+            Frame::FlowAccepted { flow } => self.tell_flow(flow, FlowAnswer::Accepted),
+            Frame::FlowRefused { flow, code, .. } => {
+                self.tell_flow(flow, FlowAnswer::Refused(code));
+            }
+            Frame::Relayed(relayed) => relayed::handle(&self.mesh, &self.link, *relayed),
             frame @ (Frame::Advert { .. }
             | Frame::AdvertOffer(_)
             | Frame::AdvertRequest(_)
             | Frame::AdvertDigest(_)) => self.gossip(frame),
-            Frame::Relayed(_) => self.mesh.counts.frames_skipped.incr(),
             Frame::CloseFlow {
                 flow,
                 direction: Direction::Forward,
                 ..
             } => {
-                service::close(&self.mesh, &self.link, flow);
+                service::close(&self.mesh, self.flow_of_peer(flow));
             }
             // The far end has lost a flow of ours: it is opened again with its next packet.
             Frame::CloseFlow {
@@ -224,7 +232,7 @@ impl Control {
                 direction: Direction::Back,
                 ..
             } => {
-                self.link.tell_flow(flow, FlowAnswer::Closed);
+                self.tell_flow(flow, FlowAnswer::Closed);
             }
             Frame::Unknown { .. } => self.mesh.counts.frames_skipped.incr(),
             // These belong on other streams, or before everything else.
@@ -263,6 +271,19 @@ impl Control {
             jitter: report.jitter,
         };
         self.tell(LinkEvent::Measured(measure)).await;
+    }
+
+    /// A flow that the peer numbers `number`.
+    fn flow_of_peer(&self, number: u32) -> FlowId {
+        FlowId {
+            ingress: self.link.peer_key,
+            generation: self.link.peer_generation,
+            number,
+        }
+    }
+
+    fn tell_flow(&self, flow: u32, answer: FlowAnswer) {
+        self.link.tell_flow(flow, RemainingHops::NONE, answer);
     }
 
     /// Asks for a new declaration where what is held is not what the peer believes to have said.

@@ -8,7 +8,7 @@ use super::FlowSink;
 use crate::{
     counts::{Counts, PacketDrop},
     env::PacketRun,
-    wire::Direction,
+    wire::{Direction, FlowId},
 };
 
 /// Collects what a turn has for local programs, then sends it, flow after flow and in runs of equal
@@ -25,7 +25,7 @@ pub(super) struct Deliveries {
 #[derive(Debug)]
 struct Target {
     direction: Direction,
-    flow: u32,
+    flow: FlowId,
     sink: Arc<FlowSink>,
 }
 
@@ -44,14 +44,14 @@ pub(super) struct Place(usize);
 
 impl Deliveries {
     /// Finds a flow that this turn had a packet for already.
-    pub(super) fn find(&self, direction: Direction, flow: u32) -> Option<Place> {
+    pub(super) fn find(&self, direction: Direction, flow: FlowId) -> Option<Place> {
         let same = |target: &Target| target.flow == flow && target.direction == direction;
         // Packets of one flow mostly come together.
         self.flows.iter().rposition(same).map(Place)
     }
 
     /// Adds a flow that [`Self::find`] does not find.
-    pub(super) fn add(&mut self, direction: Direction, flow: u32, sink: Arc<FlowSink>) -> Place {
+    pub(super) fn add(&mut self, direction: Direction, flow: FlowId, sink: Arc<FlowSink>) -> Place {
         self.flows.push(Target {
             direction,
             flow,

@@ -85,6 +85,10 @@ impl Lanes {
             .limit
             .get_or_insert_with(|| link.connection.max_datagram_size());
         let limit = limit.ok_or(PacketDrop::LinkClosed)?;
+        let limit = match header.hops.as_slice() {
+            [] => limit,
+            _ => limit.min(ONWARD_BYTES),
+        };
         let pieces = split(header, payload, limit).map_err(|_| PacketDrop::TooLarge)?;
         let mut written = 0;
         let pushed = pieces.into_iter().try_for_each(|(mut header, piece)| {
@@ -94,10 +98,41 @@ impl Lanes {
             link.outbox.push(Class::Data, datagram)
         });
         self.expected_bytes -= written;
-        pushed.map_err(|error| match error {
-            PushError::Closed(_) | PushError::Unsupported => PacketDrop::LinkClosed,
-            PushError::Full => PacketDrop::QueueFull,
-            PushError::TooLarge { .. } => PacketDrop::TooLarge,
+        pushed.map_err(why_dropped)
+    }
+
+    /// Sends a datagram of another node's packet on `link`, as it came but for its header.
+    ///
+    /// # Errors
+    /// Why it cannot go on, already counted; nobody here puts packets together or splits them.
+    pub(super) fn forward(
+        &mut self,
+        link: &Arc<Link>,
+        header: PacketHeader,
+        payload: &[u8],
+    ) -> Result<(), NotForwarded> {
+        let expected_bytes = self.expected_bytes;
+        let lane = self.lane(link);
+        let limit = *lane
+            .limit
+            .get_or_insert_with(|| link.connection.max_datagram_size());
+        let bytes = header.encoded_len() + payload.len();
+        let sent = match limit {
+            None => Err(PacketDrop::LinkClosed),
+            Some(limit) if bytes > limit => Err(PacketDrop::TooLarge),
+            Some(_) => {
+                let datagram = write(&mut lane.buffer, expected_bytes, header, payload);
+                let pushed = link.outbox.push(Class::Data, datagram);
+                pushed.map_err(why_dropped)
+            }
+        };
+        self.expected_bytes = expected_bytes.saturating_sub(bytes);
+        sent.map_err(|dropped| {
+            link.mesh.counts.drop_packet(dropped);
+            match (dropped, limit) {
+                (PacketDrop::TooLarge, Some(limit)) => NotForwarded::TooLarge { limit },
+                _ => NotForwarded::Dropped,
+            }
         })
     }
 
@@ -120,6 +155,26 @@ impl Lanes {
     }
 }
 
+/// Why a datagram of another node's packet did not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotForwarded {
+    /// The link takes no datagram of that size.
+    TooLarge {
+        /// What it takes.
+        limit: usize,
+    },
+    /// The link has ended, or has no room.
+    Dropped,
+}
+
+fn why_dropped(error: PushError) -> PacketDrop {
+    match error {
+        PushError::Closed(_) | PushError::Unsupported => PacketDrop::LinkClosed,
+        PushError::Full => PacketDrop::QueueFull,
+        PushError::TooLarge { .. } => PacketDrop::TooLarge,
+    }
+}
+
 /// Writes a datagram into `buffer` and takes it out; makes room for `expected_bytes` if there is
 /// none.
 fn write(
@@ -136,6 +191,9 @@ fn write(
     buffer.split().freeze()
 }
 
+/// Largest datagram of a packet with hops to go. What the links behind the first one take is not
+/// known here; every link takes this much, QUIC's smallest being 1,162, and hops only grow fewer.
+const ONWARD_BYTES: usize = 1_150;
 /// What one allocation serves: a dozen large packets or seventy small ones. A flow keeps one, and a
 /// packet that waits may pin one.
 const CHUNK_BYTES: usize = 16 << 10;

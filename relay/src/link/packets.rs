@@ -1,4 +1,5 @@
-//! The packet loop: what comes as datagrams, to local sockets or back as probe replies.
+//! The packet loop: what comes as datagrams, to local sockets, to other nodes, or back as probe
+//! replies.
 
 use std::{
     net::SocketAddr,
@@ -14,7 +15,12 @@ use tokio::{
 };
 
 use super::{
-    Link, deliveries::Deliveries, incoming::Incoming, probes::ProbesIn, sinks::Sinks,
+    Link,
+    deliveries::Deliveries,
+    forward::{Forwards, towards_ingress},
+    incoming::Incoming,
+    probes::ProbesIn,
+    sinks::Sinks,
     unknown::UnknownFlows,
 };
 use crate::{
@@ -27,8 +33,8 @@ use crate::{
     mesh::Mesh,
     peer::{LinkEvent, Measure, PeerEvent},
     tasks::{Task, Wait},
-    udp::Activity,
-    wire::{Datagram, Direction, Frame, PacketHeader, Reassembler, ReassemblyLimits},
+    udp::{self, Activity, FlowWord},
+    wire::{Datagram, Direction, FlowId, Frame, PacketHeader, Reassembler, ReassemblyLimits},
 };
 
 /// Where the packets of a flow go on this node. Belongs to whoever opened the flow: links only
@@ -48,12 +54,12 @@ pub(crate) struct FlowSink {
 pub(super) enum PacketCommand {
     Add {
         direction: Direction,
-        flow: u32,
+        flow: FlowId,
         sink: Weak<FlowSink>,
     },
     Remove {
         direction: Direction,
-        flow: u32,
+        flow: FlowId,
     },
 }
 
@@ -69,7 +75,7 @@ pub(super) struct PacketLoop {
     keeper: mpsc::Sender<PeerEvent>,
     /// What the link's packets show.
     incoming: Incoming,
-    /// Flows that the peer has opened: its packets go to services.
+    /// Flows that were opened over this link: their packets go to services.
     forward: Sinks<FlowSink>,
     /// Flows that this node has opened: packets back go to clients of listens.
     back: Sinks<FlowSink>,
@@ -77,6 +83,8 @@ pub(super) struct PacketLoop {
     unknown: UnknownFlows,
     /// What this turn has for local programs.
     deliveries: Deliveries,
+    /// What this turn has for other nodes.
+    forwards: Forwards,
 }
 
 enum Wake {
@@ -111,6 +119,7 @@ impl PacketLoop {
             pieces,
             unknown: UnknownFlows::default(),
             deliveries: Deliveries::default(),
+            forwards: Forwards::default(),
         }
     }
 
@@ -151,6 +160,7 @@ impl PacketLoop {
             self.handle_datagram(now, datagram);
         }
         self.deliveries.flush(now, &self.mesh.counts);
+        self.forwards.flush(&self.mesh, &self.link);
         self.report(now);
     }
 
@@ -209,25 +219,29 @@ impl PacketLoop {
                     self.mesh.counts.replies_dropped.incr();
                 }
             }
-            // Nothing here sends through other nodes, so nobody has cause to say this.
-            Ok(Datagram::TooLarge(_)) => self.mesh.counts.drop_packet(PacketDrop::Unsupported),
+            // What goes over other nodes fits every link, so that only one of a newer release, or a
+            // link that shrank, has cause to say this.
+            Ok(Datagram::TooLarge(_)) => self.mesh.counts.packets_too_large.incr(),
             Err(error) => self.mesh.counts.headers_refused.incr(error.reason()),
         }
     }
 
     fn handle_packet(&mut self, now: Instant, header: &PacketHeader, payload: Bytes) {
-        if header.check_supported().is_err() {
-            return self.mesh.counts.drop_packet(PacketDrop::Unsupported);
+        if !header.hops.as_slice().is_empty() {
+            let (mesh, link) = (&self.mesh, &self.link);
+            return self
+                .forwards
+                .handle_packet(now, mesh, link, *header, payload);
         }
         if !self.is_of_this_link(header) {
             return self.mesh.counts.drop_packet(PacketDrop::NotOfLink);
         }
-        let (direction, flow) = (header.direction, header.flow.number);
+        let (direction, flow) = (header.direction, header.flow);
         let place = match self.deliveries.find(direction, flow) {
             Some(place) => place,
             None => match self.table(direction).get(flow) {
                 Some(sink) => self.deliveries.add(direction, flow, sink),
-                None => return self.handle_unknown(now, direction, flow),
+                None => return self.handle_unknown(now, header),
             },
         };
         let Some(fragment) = header.fragment else {
@@ -244,24 +258,32 @@ impl PacketLoop {
     }
 
     /// A flow that was lost here would stay dead until it is idle, if its opener were not told.
-    fn handle_unknown(&mut self, now: Instant, direction: Direction, flow: u32) {
+    fn handle_unknown(&mut self, now: Instant, header: &PacketHeader) {
         self.mesh.counts.drop_packet(PacketDrop::UnknownFlow);
-        if direction == Direction::Forward && self.unknown.handle_packet(now, flow) {
-            self.link.send_frame(Frame::CloseFlow {
-                flow,
-                direction: Direction::Back,
-                code: FlowCode::UnknownFlow,
-            });
+        if header.direction == Direction::Forward
+            && self.unknown.handle_packet(now, header.flow)
+            && let Some(way) = towards_ingress(&self.link, header)
+        {
+            let closed = FlowWord::Close(Direction::Back, FlowCode::UnknownFlow);
+            udp::say(self.our_key, &way, header.flow, closed);
         }
     }
 
-    /// A peer speaks for its own flows forward and for ours back, and in this link's generations.
+    /// Whether the flow can have been opened over this link: by its peer or through it, in this
+    /// link's generations. Which were is what the tables say.
     fn is_of_this_link(&self, header: &PacketHeader) -> bool {
-        let (ingress, generation) = match header.direction {
-            Direction::Forward => (self.link.peer_key, self.link.peer_generation),
-            Direction::Back => (self.our_key, self.link.our_generation),
-        };
-        header.flow.ingress == ingress && header.flow.generation == generation
+        let FlowId {
+            ingress,
+            generation,
+            ..
+        } = header.flow;
+        match header.direction {
+            Direction::Forward if ingress == self.link.peer_key => {
+                generation == self.link.peer_generation
+            }
+            Direction::Forward => ingress != self.our_key,
+            Direction::Back => ingress == self.our_key && generation == self.link.our_generation,
+        }
     }
 
     fn table(&mut self, direction: Direction) -> &mut Sinks<FlowSink> {

@@ -13,7 +13,9 @@ use super::{
 use crate::{
     clock,
     code::{RefuseCode, StreamCode},
+    counts::ForwardRefusal,
     deadline::{Closed, ReadError, Receiver, Sender},
+    hops::{Loop, next_hop},
     mesh::Mesh,
     services::Service,
     tasks::{Scope, Task, Wait},
@@ -82,6 +84,41 @@ async fn answer(mesh: Arc<Mesh>, link: Arc<Link>, sender: Sender, receiver: Rece
             }
         },
     };
+    // Each node vouches for the one before it.
+    if open.via.last().is_some_and(|last| *last != link.peer_key) {
+        mesh.counts
+            .forward_refused
+            .incr(ForwardRefusal::NotFromSender);
+        return refuse(&mesh, sender, RefuseCode::Malformed).await;
+    }
+    let mut passed = open.via.clone();
+    if passed.is_empty() {
+        passed.push(link.peer_key);
+    }
+    let onward = match next_hop(mesh.id.key(), &passed, open.hops) {
+        Ok(onward) => onward,
+        Err(Loop) => {
+            mesh.counts.forward_refused.incr(ForwardRefusal::Loop);
+            return refuse(&mesh, sender, RefuseCode::Loop).await;
+        }
+    };
+    if let Some((next, hops)) = onward {
+        passed.push(mesh.id.key());
+        let (early, receiver) = frames.into_rest();
+        let open = Open {
+            hops,
+            via: passed,
+            ..open
+        };
+        let stream = tcp::forward::Passing {
+            open,
+            next,
+            sender,
+            receiver,
+            early,
+        };
+        return tcp::forward::forward(&mesh, &link, stream, &task).await;
+    }
     match acceptable(&mesh, &link, &open) {
         Ok(service) => {
             let (early, receiver) = frames.into_rest();
@@ -108,8 +145,17 @@ fn acceptable(mesh: &Mesh, link: &Link, open: &Open) -> Result<Service, RefuseCo
     if open.budget.is_zero() {
         return Err(RefuseCode::BudgetSpent);
     }
+    let named;
+    let asking = match open.via.first() {
+        None => &link.peer,
+        // Nobody can say what a node without a name may do.
+        Some(first) => {
+            named = mesh.node_id(*first).ok_or(RefuseCode::NotAllowed)?;
+            &named
+        }
+    };
     mesh.exposed
-        .find(&open.service, ServiceKind::Tcp, &link.peer)
+        .find(&open.service, ServiceKind::Tcp, asking)
         .cloned()
 }
 

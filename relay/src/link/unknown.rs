@@ -1,23 +1,26 @@
-//! When to tell the other end that packets come for a flow that is not known here.
+//! When to tell of flows whose packets get no further.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
-/// Limits what is said about unknown flows: each once in [`TELL_EVERY`], and [`MAX_TOLD`] of them.
+use crate::wire::FlowId;
+
+/// Limits what is said about flows that are not known here, or whose way ends here: each once in
+/// [`TELL_EVERY`], and [`MAX_TOLD`] of them.
 ///
 /// Packets of a flow that was closed a moment ago are the ordinary case, and garbage is the worst
 /// one: neither may turn into a frame for each packet. What is not said now is said of a later
 /// packet.
 #[derive(Debug, Default)]
 pub(super) struct UnknownFlows {
-    told: VecDeque<(Instant, u32)>,
+    told: VecDeque<(Instant, FlowId)>,
 }
 
 impl UnknownFlows {
-    /// A packet came for `flow`, which is not known: whether to tell the other end.
-    pub(super) fn handle_packet(&mut self, now: Instant, flow: u32) -> bool {
+    /// A packet of `flow` came and was dropped: whether to tell.
+    pub(super) fn handle_packet(&mut self, now: Instant, flow: FlowId) -> bool {
         while let Some((at, _)) = self.told.front()
             && now.saturating_duration_since(*at) >= TELL_EVERY
         {
@@ -39,16 +42,26 @@ const MAX_TOLD: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{NodeGeneration, NodeKey};
+
+    fn flow(number: u32) -> FlowId {
+        FlowId {
+            ingress: NodeKey([0; NodeKey::LEN]),
+            generation: NodeGeneration(1),
+            number,
+        }
+    }
 
     #[test]
     fn each_flow_is_told_once_a_second_and_no_more_than_the_limit() {
         let mut unknown = UnknownFlows::default();
         let now = crate::clock::now();
-        assert!(unknown.handle_packet(now, 1));
-        assert!(!unknown.handle_packet(now, 1));
-        assert!(!unknown.handle_packet(now + TELL_EVERY - Duration::from_nanos(1), 1));
-        assert!(unknown.handle_packet(now + TELL_EVERY, 1));
-        let told = (2..1_000).filter(|flow| unknown.handle_packet(now + TELL_EVERY, *flow));
+        assert!(unknown.handle_packet(now, flow(1)));
+        assert!(!unknown.handle_packet(now, flow(1)));
+        assert!(!unknown.handle_packet(now + TELL_EVERY - Duration::from_nanos(1), flow(1)));
+        assert!(unknown.handle_packet(now + TELL_EVERY, flow(1)));
+        let told =
+            (2..1_000).filter(|number| unknown.handle_packet(now + TELL_EVERY, flow(*number)));
         assert_eq!(told.count(), MAX_TOLD - 1);
     }
 }

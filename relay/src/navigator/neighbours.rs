@@ -2,16 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use router::{
-    advert::Advert,
-    gossip::Message,
-    graph::NodeKey as RouterKey,
-    verified::Verified,
-};
+use router::{advert::Advert, gossip::Message, graph::NodeKey as RouterKey, verified::Verified};
 
 use crate::{
+    adverts::{HeardAdvert, Regions, SignAdvertError, sign_advert},
     id::{NodeId, NodeKey},
-    identity::{Chains, Regions, SignError, advert_node, sign_advert, verify_advert},
+    identity::Chains,
     link::Link,
     mesh::Mesh,
     wire::Frame,
@@ -84,34 +80,49 @@ impl Neighbours {
             Frame::AdvertRequest(versions) => Some((Message::Request(versions), None)),
             Frame::AdvertDigest(digest) => Some((Message::Digest(digest), None)),
             Frame::Advert { signed, age } => {
-                let counts = &self.mesh.counts;
-                // Looked at before its signature is, which costs a thousand times as much.
-                if !advert_node(&signed).is_some_and(expected) {
-                    counts.adverts_unasked.incr();
-                    return None;
-                }
-                let material = self.mesh.material.load();
-                let date = self.mesh.env.wall.now();
-                let (chains, regions) = (&mut self.chains, &mut self.regions);
-                match verify_advert(&material, chains, regions, date, &signed) {
-                    Ok((author, advert, adjusted)) => {
-                        counts.adverts_adjusted.add(adjusted.total().into());
-                        Some((Message::Advert { advert, age }, Some(author)))
-                    }
-                    Err(refused) => {
-                        counts.adverts_refused.incr(refused.reason());
-                        tracing::debug!(error = %refused, "advert refused");
-                        None
-                    }
-                }
+                let (advert, author) = self.believe(&signed, expected)?;
+                Some((Message::Advert { advert, age }, Some(author)))
             }
             _ => None,
         }
     }
 
+    /// What a node says of itself, if it does and was asked.
+    fn believe(
+        &mut self,
+        signed: &[u8],
+        expected: impl Fn(RouterKey) -> bool,
+    ) -> Option<(Verified<Advert>, NodeId)> {
+        let mesh = self.mesh.clone();
+        let believed = HeardAdvert::decode(signed).and_then(|heard| {
+            // Whether it was asked for is looked at before its signature, which costs a thousand
+            // times as much.
+            if !expected(heard.node().into()) {
+                mesh.counts.adverts_unasked.incr();
+                return Ok(None);
+            }
+            let material = mesh.material.load();
+            let (chains, regions) = (&mut self.chains, &mut self.regions);
+            let heard = heard.verify(&material, chains, regions, mesh.env.wall.now())?;
+            Ok(Some(heard))
+        });
+        match believed {
+            Ok(believed) => {
+                let (author, advert, adjusted) = believed?;
+                mesh.counts.adverts_adjusted.add(adjusted.total().into());
+                Some((advert, author))
+            }
+            Err(refused) => {
+                mesh.counts.adverts_refused.incr(refused.reason());
+                tracing::debug!(error = %refused, "advert refused");
+                None
+            }
+        }
+    }
+
     /// Signs what this node says of itself.
-    pub(super) fn sign(&self, advert: &Advert) -> Result<Verified<Advert>, SignError> {
+    pub(super) fn sign(&self, advert: &Advert) -> Result<Verified<Advert>, SignAdvertError> {
         let material = self.mesh.material.load();
-        sign_advert(&material, &self.mesh.id, advert)
+        sign_advert(&material, &self.regions, advert)
     }
 }

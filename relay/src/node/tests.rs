@@ -346,6 +346,7 @@ fn open(service: &str) -> Open {
         resume_offset: 0,
         trace: None,
         hops: RemainingHops::NONE,
+        via: Vec::new(),
     }
 }
 

@@ -25,10 +25,12 @@ use crate::{
     link::Link,
     links::{ConditionChange, PairFigures, Peer},
     mesh::Mesh,
+    routes::Fit,
     seeker::Seeking,
+    services::Destination,
     tasks::{Scope, TaskRow, Tasks},
     telemetry::Metrics,
-    wire::{PROTOCOL, ServiceKind},
+    wire::{Class, PROTOCOL, ServiceKind},
 };
 
 /// A node as the admin API shows it. Nothing here waits for a peer, or holds up the node.
@@ -160,23 +162,24 @@ impl View {
         let listens = self.mesh.config.listens().iter().zip(&self.listens);
         listens
             .map(|(listen, address)| {
-                let links = &self.mesh.links;
                 let kind = match listen.transport {
                     Transport::Udp { .. } => ServiceKind::Udp,
                     Transport::Tcp { .. } => ServiceKind::Tcp,
                 };
-                let (to, via) = match &listen.to {
-                    Target::Node(node) => (node.to_string(), links.get(node.key())),
-                    Target::Region(region) => {
-                        (region.clone(), links.nearest(region, &listen.service, kind))
-                    }
+                let to = match &listen.to {
+                    Target::Node(node) => node.to_string(),
+                    Target::Region(region) => region.clone(),
                 };
+                let destination = Destination::new(listen.service.clone(), listen.to.clone());
+                let class = Class::from(listen.class);
+                let ways = destination.ways(&self.mesh, class.into(), kind, None);
+                let via = ways.into_iter().find(|way| way.fit() != Fit::Gone);
                 ListenView {
                     kind: listen.transport.word().to_owned(),
                     address: address.to_string(),
                     service: listen.service.clone(),
                     to,
-                    via: via.map(|link| link.peer.to_string()),
+                    via: via.map(|way| way.first.peer.to_string()),
                 }
             })
             .collect()

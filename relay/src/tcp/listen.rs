@@ -1,6 +1,10 @@
 //! A TCP listen: takes connections of local programs to a service of another node.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ring::rand::SecureRandom as _;
 use thiserror::Error;
@@ -9,17 +13,20 @@ use super::{room::Share, splice::splice};
 use crate::{
     clock,
     code::{RefuseCode, StreamCode},
-    deadline::{OpenError, Receiver, SendError, Sender},
+    deadline::{OpenError, ReadError, Receiver, SendError, Sender},
     env::{LocalListener, LocalTcp},
+    id::NodeKey,
     link::{
         Link,
         frames::{FrameReader, ReadFrameError, encoded},
     },
     links::ConnectError,
     mesh::Mesh,
+    navigator::NavigatorEvent,
+    routes::{Kind, Way},
     services::Destination,
     tasks::{Scope, Task, Wait},
-    wire::{Frame, Open, RemainingHops, TooLong},
+    wire::{Frame, Open, TooLong},
 };
 
 /// Owns one listen's socket; each connection is a task of its own.
@@ -129,10 +136,46 @@ struct Opened {
     early: bytes::Bytes,
 }
 
-/// Finds the link, opens a stream on it and has the far end accept it, all within one budget.
+/// Finds a way, opens a stream on it and has the far end accept it, all within one budget. If that
+/// fails on the way, another one is tried with what is left.
 async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServiceError> {
     let deadline = clock::now() + mesh.config.shared().open_timeout;
-    let link = destination.link_by(&mesh.links, deadline).await?;
+    // Streams are always bulk.
+    let ways = destination.ways_by(mesh, Kind::Bulk, deadline);
+    let (first, other) = match ways.await {
+        Ok(ways) => ways,
+        Err(error) => {
+            demand(mesh, destination.node());
+            return Err(error.into());
+        }
+    };
+    if !first.is_direct() {
+        demand(mesh, Some(first.destination));
+    }
+    match open_on(mesh, destination, &first, deadline).await {
+        Err(error) if error.is_on_the_way() => match other {
+            Some(other) => open_on(mesh, destination, &other, deadline).await,
+            None => Err(error),
+        },
+        opened => opened,
+    }
+}
+
+/// Tells the router that a link to `node` is worth having.
+fn demand(mesh: &Mesh, node: Option<NodeKey>) {
+    if let Some(node) = node {
+        // One without room for it is asked with the next connection.
+        let _ = mesh.navigator.try_send(NavigatorEvent::Demand(node));
+    }
+}
+
+async fn open_on(
+    mesh: &Mesh,
+    destination: &Destination,
+    way: &Way,
+    deadline: Instant,
+) -> Result<Opened, OpenServiceError> {
+    let link = way.first.clone();
     let (mut sender, receiver) = link.connection.open(deadline).await?;
     let mut session = [0; 16];
     ring::rand::SystemRandom::new()
@@ -140,13 +183,14 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
         .map_err(|_| OpenServiceError::Random)?;
     let open = Frame::Open(Open {
         session,
-        destination: link.peer_key,
+        destination: way.destination,
         service: destination.service.clone(),
         // What is left, so that the far end gives up when this one does.
         budget: deadline.saturating_duration_since(clock::now()),
         resume_offset: 0,
         trace: None,
-        hops: RemainingHops::NONE,
+        hops: way.hops,
+        via: Vec::new(),
     });
     sender.write(encoded(&open)?, deadline).await?;
     let mut frames = FrameReader::stream(receiver, link.minor);
@@ -188,6 +232,24 @@ enum OpenServiceError {
     Send(#[from] SendError),
     #[error("cannot ask: {0}")]
     TooLong(#[from] TooLong),
+}
+
+impl OpenServiceError {
+    /// Whether another way to the same service may do better.
+    fn is_on_the_way(&self) -> bool {
+        match self {
+            Self::Refused(RefuseCode::Unreachable | RefuseCode::Loop) | Self::Open(_) => true,
+            Self::Send(error) => *error != SendError::TimedOut,
+            Self::Read(ReadFrameError::Read(error)) => *error != ReadError::TimedOut,
+            Self::Read(ReadFrameError::Ended) => true,
+            Self::Connect(_)
+            | Self::NotAnAnswer
+            | Self::Random
+            | Self::Read(ReadFrameError::Frame(_))
+            | Self::Refused(_)
+            | Self::TooLong(_) => false,
+        }
+    }
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -104,4 +104,4 @@ async fn connect(
 }
 
 /// A caller may say any budget; nobody waits longer than this for a local endpoint.
-const MAX_BUDGET: Duration = Duration::from_secs(60);
+pub(super) const MAX_BUDGET: Duration = Duration::from_secs(60);

@@ -11,9 +11,10 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Activity, FlowAnswer, FlowEvent,
-    flow_table::{Course, Ended, FlowDrop, FlowLimits, FlowTable, Released, Verdict, Ways},
+    Activity, FlowAnswer, FlowEvent, FlowWord,
+    flow_table::{Course, Ended, FlowDrop, FlowLimits, FlowTable, Released, Say, Verdict, Ways},
     intake::{BURST, Intake, Received},
+    say,
 };
 use crate::{
     clock,
@@ -23,12 +24,12 @@ use crate::{
     id::NodeKey,
     link::{FlowSink, Lanes, Link},
     mesh::Mesh,
-    routes::{Fit, Way},
+    navigator::NavigatorEvent,
+    routes::{Fit, Kind, Way},
     services::Destination,
     tasks::{Task, Wait},
     wire::{
-        Class, Direction, FlowId, Frame, OpenFlow, PacketHeader, RemainingHops, ServiceKind,
-        limits::MAX_PACKET_BYTES,
+        Class, Direction, FlowId, OpenFlow, PacketHeader, ServiceKind, limits::MAX_PACKET_BYTES,
     },
 };
 
@@ -43,12 +44,22 @@ pub(crate) struct Listen {
     destination: Destination,
     class: Class,
     idle: Duration,
+    known: Known,
     table: FlowTable<Arc<Way>>,
-    sinks: BTreeMap<u32, Arc<FlowSink>>,
+    carried: BTreeMap<u32, Carried>,
     events: mpsc::Receiver<FlowEvent>,
     events_in: mpsc::Sender<FlowEvent>,
     /// The local socket failed a moment ago; until then it is not asked again.
     deaf_until: Option<Instant>,
+}
+
+/// What a flow has outside of the table.
+struct Carried {
+    sink: Arc<FlowSink>,
+    /// The node that it was opened to last, and stays with while that node has a way.
+    node: NodeKey,
+    /// The links on which its packets may come back.
+    links: Vec<Arc<Link>>,
 }
 
 enum Wake {
@@ -71,6 +82,10 @@ impl Listen {
             idle,
         };
         let (events_in, events) = mpsc::channel(EVENTS_QUEUED);
+        let known = Known {
+            mesh: mesh.clone(),
+            kind: class.into(),
+        };
         Self {
             our_key: mesh.id.key(),
             mesh,
@@ -80,8 +95,9 @@ impl Listen {
             destination,
             class,
             idle,
+            known,
             table: FlowTable::new(limits),
-            sinks: BTreeMap::new(),
+            carried: BTreeMap::new(),
             deaf_until: None,
             events,
             events_in,
@@ -155,14 +171,14 @@ impl Listen {
         let mesh = &self.mesh;
         match self
             .table
-            .handle_packet(now, client, payload, &Known, || mesh.next_flow())
+            .handle_packet(now, client, payload, &self.known, || mesh.next_flow())
         {
             Verdict::Send {
                 flow,
                 sequence,
                 way,
             } => {
-                self.send(now, &way.first, flow, sequence, payload);
+                self.send(now, &way, flow, sequence, payload);
             }
             Verdict::Open { flow } => self.open(now, flow, client),
             Verdict::DropAndOpen { flow, why } => {
@@ -174,87 +190,140 @@ impl Listen {
         }
     }
 
-    /// Opens the flow on a link, if there is one; else it is asked for again.
+    /// Opens the flow on a way, if there is one; else it is asked for again.
     fn open(&mut self, now: Instant, flow: u32, client: SocketAddr) {
-        let link = self
+        let stay = self.carried.get(&flow).map(|carried| carried.node);
+        let ways = self
             .destination
-            .link_now(&self.mesh.links, ServiceKind::Udp);
-        let way = link.map(Way::direct);
-        let Some(way) = way.filter(|way| way.fit() == Fit::Good) else {
-            return;
+            .ways(&self.mesh, self.known.kind, ServiceKind::Udp, stay);
+        let fits = |way: &Arc<Way>| {
+            way.fit() == Fit::Good && !self.table.avoids(now, flow, way, &self.known)
         };
-        let link = &way.first;
-        let sink = self.sinks.entry(flow).or_insert_with(|| {
-            Arc::new(FlowSink {
+        let way = ways.into_iter().find(fits);
+        let wanted = match &way {
+            Some(way) if way.is_direct() => None,
+            Some(way) => Some(way.destination),
+            None => self.destination.node(),
+        };
+        if let Some(node) = wanted {
+            // A router without room for it is asked with the next flow.
+            let _ = self.mesh.navigator.try_send(NavigatorEvent::Demand(node));
+        }
+        if let Some(way) = way
+            && self.ask(now, flow, client, &way, false)
+        {
+            self.table.handle_opening(now, flow, way);
+        }
+    }
+
+    /// Asks the far end of `way` for the flow, or to use that way. Whether the question went out.
+    fn ask(
+        &mut self,
+        now: Instant,
+        flow: u32,
+        client: SocketAddr,
+        way: &Arc<Way>,
+        spare: bool,
+    ) -> bool {
+        let id = self.id_on(way, flow);
+        let carried = self.carried.entry(flow).or_insert_with(|| Carried {
+            sink: Arc::new(FlowSink {
                 socket: self.socket.clone(),
                 to: client,
                 activity: Arc::new(Activity::new(now)),
-            })
+            }),
+            node: way.destination,
+            links: Vec::new(),
         });
-        if !link.add_flow(Direction::Back, flow, sink) {
-            return;
+        if !way.first.add_flow(Direction::Back, id, &carried.sink) {
+            return false;
         }
-        link.own_flow(flow, self.events_in.clone());
-        link.send_frame(Frame::OpenFlow(OpenFlow {
+        carried.node = way.destination;
+        carried
+            .links
+            .retain(|link| !link.has_ended() && !Arc::ptr_eq(link, &way.first));
+        carried.links.push(way.first.clone());
+        way.first.own_flow(flow, self.events_in.clone());
+        let open = OpenFlow {
             flow,
             service: self.destination.service.clone(),
-            destination: link.peer_key,
+            destination: way.destination,
             class: self.class,
             idle_timeout: self.idle,
-            spare: false,
-        }));
-        self.table.handle_opening(now, flow, way);
+            spare,
+        };
+        say(self.our_key, way, id, FlowWord::Open(open));
+        true
+    }
+
+    fn id_on(&self, way: &Way, number: u32) -> FlowId {
+        FlowId {
+            ingress: self.our_key,
+            generation: way.first.our_generation,
+            number,
+        }
     }
 
     fn handle_event(&mut self, now: Instant, event: &FlowEvent) {
-        let FlowEvent { flow, link, answer } = event;
-        let is_meant = |way: &Arc<Way>| Arc::ptr_eq(&way.first, link);
-        match answer {
+        let flow = event.flow;
+        let is_meant = |way: &Arc<Way>| event.is_about(way);
+        match event.answer {
             FlowAnswer::Accepted => {
-                let Some(Released { way, packets }) = self.table.handle_accepted(*flow, is_meant)
+                let Some(Released { way, packets }) = self.table.handle_accepted(flow, is_meant)
                 else {
                     return;
                 };
                 let bytes = packets.iter().map(|(_, payload)| payload.len()).sum();
                 self.lanes.expect((packets.len(), bytes));
                 for (sequence, payload) in packets {
-                    self.send(now, &way.first, *flow, sequence, &payload);
+                    self.send(now, &way, flow, sequence, &payload);
                 }
             }
-            FlowAnswer::Closed => self.table.handle_closed(now, *flow, is_meant, &Known),
+            FlowAnswer::Closed => {
+                self.table.handle_closed(now, flow, is_meant, &self.known);
+            }
+            FlowAnswer::Unreachable { .. } => self.table.handle_unreachable(now, flow, is_meant),
             FlowAnswer::Refused(code) => {
-                self.complain(
-                    now,
-                    "flow refused",
-                    &format_args!("{code} by {}", link.peer),
-                );
-                for _ in 0..self.table.handle_refused(now, *flow, is_meant) {
+                let by = &event.link.peer;
+                self.complain(now, "flow refused", &format_args!("{code}, over {by}"));
+                for _ in 0..self.table.handle_refused(now, flow, is_meant) {
                     self.mesh.counts.drop_packet(PacketDrop::FlowRefused);
                 }
-                link.remove_flow(Direction::Back, *flow);
             }
         }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.deaf_until = self.deaf_until.filter(|until| now < *until);
-        let sinks = &self.sinks;
-        let last_reply = |flow| Some(sinks.get(&flow)?.activity.last());
-        let due = self.table.handle_timeout(now, last_reply, &Known);
+        let carried = &self.carried;
+        let last_reply = |flow| Some(carried.get(&flow)?.sink.activity.last());
+        let due = self.table.handle_timeout(now, last_reply, &self.known);
         for _ in 0..due.dropped {
             self.mesh.counts.drop_packet(PacketDrop::NotOpened);
         }
         for Ended { flow, way } in due.ended {
-            self.sinks.remove(&flow);
-            if let Some(link) = way.map(|way| way.first.clone()) {
-                link.remove_flow(Direction::Back, flow);
-                let (direction, code) = (Direction::Forward, FlowCode::Idle);
-                link.send_frame(Frame::CloseFlow {
-                    flow,
-                    direction,
-                    code,
-                });
+            if let Some(way) = way {
+                let closed = FlowWord::Close(Direction::Forward, FlowCode::Idle);
+                say(self.our_key, &way, self.id_on(&way, flow), closed);
             }
+            for link in self.carried.remove(&flow).into_iter().flat_map(|c| c.links) {
+                let id = FlowId {
+                    ingress: self.our_key,
+                    generation: link.our_generation,
+                    number: flow,
+                };
+                link.remove_flow(Direction::Back, id);
+            }
+        }
+        for Say {
+            flow,
+            client,
+            way,
+            spare,
+        } in due.to_say
+        {
+            // One that does not go out is said again.
+            self.ask(now, flow, client, &way, spare);
         }
         for (flow, client) in due.to_open {
             self.open(now, flow, client);
@@ -275,29 +344,29 @@ impl Listen {
         }
     }
 
-    fn send(&mut self, now: Instant, link: &Arc<Link>, flow: u32, sequence: u64, payload: &[u8]) {
+    fn send(&mut self, now: Instant, way: &Arc<Way>, flow: u32, sequence: u64, payload: &[u8]) {
         let header = PacketHeader {
             direction: Direction::Forward,
             class: self.class,
-            flow: FlowId {
-                ingress: self.our_key,
-                generation: link.our_generation,
-                number: flow,
-            },
+            flow: self.id_on(way, flow),
             sequence,
             sent_us: self.mesh.micros(now),
             link_sequence: 0,
             lifetime_ms: 0,
             fragment: None,
-            hops: RemainingHops::NONE,
+            hops: way.hops,
         };
         // A drop is counted by its reason; a local program learns of loss as on any network.
-        let _ = self.lanes.send(link, header, payload);
+        let _ = self.lanes.send(&way.first, header, payload);
     }
 }
 
 /// What the table is told of ways.
-struct Known;
+struct Known {
+    mesh: Arc<Mesh>,
+    /// What the traffic of this listen is.
+    kind: Kind,
+}
 
 impl Ways<Arc<Way>> for Known {
     fn fit(&self, way: &Arc<Way>) -> Fit {
@@ -308,8 +377,19 @@ impl Ways<Arc<Way>> for Known {
         a.is_same(b)
     }
 
-    fn course(&self, _: &Arc<Way>) -> Option<Course<Arc<Way>>> {
-        None
+    fn course(&self, way: &Arc<Way>) -> Option<Course<Arc<Way>>> {
+        let node = way.destination;
+        match self.mesh.routes.get(self.kind, node) {
+            Some(route) => Some(Course {
+                primary: route.primary,
+                backup: route.backup,
+            }),
+            // A peer that there is no route to yet.
+            None => Some(Course {
+                primary: Way::direct(self.mesh.links.get(node)?),
+                backup: None,
+            }),
+        }
     }
 }
 

@@ -14,25 +14,27 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::{
-    Activity,
+    Activity, FlowWord,
     intake::{BURST, Intake, Received},
+    say,
 };
 use crate::{
     clock,
     code::{FlowCode, RefuseCode},
     counts::PacketDrop,
     env::LocalUdp,
-    link::{FlowSink, Lanes, Link},
+    id::{NodeId, NodeKey},
+    link::{FlowSink, Lanes},
     mesh::Mesh,
+    routes::{Fit, Way},
     services::Service,
     tasks::{Task, Wait},
     wire::{
-        Class, Direction, FlowId, Frame, OpenFlow, PacketHeader, RemainingHops, ServiceKind,
-        limits::MAX_PACKET_BYTES,
+        Class, Direction, FlowId, OpenFlow, PacketHeader, ServiceKind, limits::MAX_PACKET_BYTES,
     },
 };
 
-/// The flows that end on this node. A flow outlives the link it was opened on: opened again on
+/// The flows that end on this node. A flow outlives the way it was opened on: opened again on
 /// another, it keeps its socket, and the service sees the same client.
 ///
 /// Whoever sends to a flow holds the lock, and so does the flow when it looks for the last time
@@ -46,8 +48,17 @@ pub(crate) struct EgressFlows {
 enum Command {
     /// The ingress is through with the flow.
     Close,
-    /// The flow is opened on this link, for the first time or again.
-    Open(Arc<Link>),
+    /// The flow is opened on this way, for the first time or again.
+    Open(Opening),
+}
+
+/// A way on which the ingress has opened the flow.
+#[derive(Debug)]
+struct Opening {
+    /// The way back to the ingress.
+    way: Arc<Way>,
+    /// Whether it is only for when the way in use breaks.
+    spare: bool,
 }
 
 impl EgressFlows {
@@ -57,35 +68,52 @@ impl EgressFlows {
     }
 }
 
-/// A peer opens a flow on `link`; the answer goes out on it.
-pub(crate) fn open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) {
-    if let Err(code) = try_open(mesh, link, open) {
-        refuse(mesh, link, open.flow, code);
+/// A node opens a flow; the answer goes out on `way`.
+///
+/// - `way`: leads back to the flow's ingress.
+/// - `ingress`: that node. On a longer way, it is as true as the nodes on the way.
+pub(crate) fn open(
+    mesh: &Arc<Mesh>,
+    way: Arc<Way>,
+    ingress: &NodeId,
+    flow: FlowId,
+    open: &OpenFlow,
+) {
+    if let Err(code) = try_open(mesh, &way, ingress, flow, open) {
+        refuse(mesh, &way, flow, code);
     }
 }
 
-/// The ingress is through with a flow that it had opened on `link`.
-pub(crate) fn close(mesh: &Mesh, link: &Link, flow: u32) {
+/// The ingress is through with a flow.
+pub(crate) fn close(mesh: &Mesh, flow: FlowId) {
     let flows = mesh.egress.flows.lock();
     // One that has no room for this expires by itself.
     let _ = flows
-        .get(&id_of(link, flow))
+        .get(&flow)
         .map(|commands| commands.try_send(Command::Close));
 }
 
-fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), RefuseCode> {
+fn try_open(
+    mesh: &Arc<Mesh>,
+    way: &Arc<Way>,
+    ingress: &NodeId,
+    id: FlowId,
+    open: &OpenFlow,
+) -> Result<(), RefuseCode> {
     if open.destination != mesh.id.key() {
         return Err(RefuseCode::NotHere);
     }
     let service = mesh
         .exposed
-        .find(&open.service, ServiceKind::Udp, &link.peer)?;
-    let id = id_of(link, open.flow);
+        .find(&open.service, ServiceKind::Udp, ingress)?;
     let (commands_in, commands) = mpsc::channel(COMMANDS_QUEUED);
     {
         let mut flows = mesh.egress.flows.lock();
         if let Some(commands) = flows.get(&id) {
-            let again = commands.try_send(Command::Open(link.clone()));
+            let again = commands.try_send(Command::Open(Opening {
+                way: way.clone(),
+                spare: open.spare,
+            }));
             return again.map_err(|_| RefuseCode::Overloaded);
         }
         if flows.len() >= mesh.config.limits().udp_flows {
@@ -95,10 +123,12 @@ fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), R
     }
     let flow = EgressFlow {
         mesh: mesh.clone(),
+        our_key: mesh.id.key(),
         id,
         class: open.class,
         idle: open.idle_timeout.clamp(MIN_IDLE, MAX_IDLE) * 2,
-        link: link.clone(),
+        way: way.clone(),
+        others: Vec::new(),
         service: None,
         commands,
         listed: true,
@@ -113,31 +143,29 @@ fn try_open(mesh: &Arc<Mesh>, link: &Arc<Link>, open: &OpenFlow) -> Result<(), R
     spawned.map(|_| ()).map_err(|_| RefuseCode::Overloaded)
 }
 
-fn id_of(link: &Link, flow: u32) -> FlowId {
-    FlowId {
-        ingress: link.peer_key,
-        generation: link.peer_generation,
-        number: flow,
-    }
-}
-
-fn refuse(mesh: &Mesh, link: &Link, flow: u32, code: RefuseCode) {
+/// Says on `way` that a flow is not opened.
+pub(crate) fn refuse(mesh: &Mesh, way: &Way, flow: FlowId, code: RefuseCode) {
     mesh.counts.opens_refused.incr(code);
-    link.send_frame(Frame::FlowRefused {
-        flow,
-        code,
-        reason: String::new(),
-    });
+    say(mesh.id.key(), way, flow, FlowWord::Refused(code));
 }
 
 /// Owns the local socket of one flow.
+///
+/// Packets come in on every way on which the ingress has opened the flow. They go back on the one
+/// that it said last not to be a spare; if that one's link breaks, on another at once, for the
+/// ingress may not have noticed yet.
 struct EgressFlow {
     mesh: Arc<Mesh>,
+    /// This node's key, computed once.
+    our_key: NodeKey,
     id: FlowId,
     class: Class,
     /// Twice the ingress's, which thus is the one that ends a flow, and says so.
     idle: Duration,
-    link: Arc<Link>,
+    /// The way on which packets go back.
+    way: Arc<Way>,
+    /// Other ways on which the flow is open, the latest last; at most [`MAX_OTHERS`].
+    others: Vec<Arc<Way>>,
     /// Where the service is, once that is known.
     service: Option<SocketAddr>,
     commands: mpsc::Receiver<Command>,
@@ -172,18 +200,14 @@ impl EgressFlow {
                 } else {
                     debug!(%error, %address, "cannot reach a UDP service");
                 }
-                refuse(
-                    &self.mesh,
-                    &self.link,
-                    self.id.number,
-                    RefuseCode::LocalRefused,
-                );
-                RefuseCode::LocalRefused
+                let code = RefuseCode::LocalRefused;
+                refuse(&self.mesh, &self.way, self.id, code);
+                code
             }
         };
         // Those who opened it again meanwhile wait for an answer.
-        while let Some(link) = self.leave() {
-            refuse(&self.mesh, &link, self.id.number, code);
+        while let Some(again) = self.leave() {
+            refuse(&self.mesh, &again.way, self.id, code);
         }
     }
 
@@ -201,7 +225,8 @@ impl EgressFlow {
             to: service,
             activity: activity.clone(),
         });
-        if !self.accept(&sink) {
+        let first = self.way.clone();
+        if !self.accept(&first, &sink) {
             return RefuseCode::Overloaded;
         }
         let mut intake = Intake::new(socket);
@@ -217,7 +242,7 @@ impl EgressFlow {
             };
             let now = clock::now();
             let reopened = match wake {
-                Wake::Command(Some(Command::Open(link))) => Some(link),
+                Wake::Command(Some(Command::Open(again))) => Some(again),
                 Wake::Command(Some(Command::Close) | None) => match self.leave() {
                     None => return RefuseCode::Overloaded,
                     again => again,
@@ -241,25 +266,45 @@ impl EgressFlow {
                     None
                 }
             };
-            if let Some(link) = reopened {
-                // Packets that are still under way on the old link find the flow there too.
-                self.link = link;
-                if !self.accept(&sink) {
-                    return RefuseCode::Overloaded;
+            if let Some(again) = reopened {
+                // One that is refused leaves the flow where it is.
+                if self.accept(&again.way, &sink) {
+                    self.take_way(again);
+                    activity.touch(now);
                 }
-                activity.touch(now);
             }
         }
     }
 
-    /// Takes the flow off the list, unless it was opened again: then on this link.
-    fn leave(&mut self) -> Option<Arc<Link>> {
+    /// Takes in a way on which the flow is opened, for the first time or again. Packets that are
+    /// still on their way on another find the flow there too.
+    fn take_way(&mut self, Opening { way, spare }: Opening) {
+        if self.way.is_same(&way) {
+            return;
+        }
+        self.others.retain(|other| !other.is_same(&way));
+        let other = match spare {
+            true => way,
+            false => std::mem::replace(&mut self.way, way),
+        };
+        self.others.push(other);
+        while self.others.len() > MAX_OTHERS {
+            let former = self.others.remove(0);
+            let mut kept = self.others.iter().chain([&self.way]);
+            if !kept.any(|way| Arc::ptr_eq(&way.first, &former.first)) {
+                former.first.remove_flow(Direction::Forward, self.id);
+            }
+        }
+    }
+
+    /// Takes the flow off the list, unless it was opened again: then so.
+    fn leave(&mut self) -> Option<Opening> {
         let mesh = self.mesh.clone();
         let mut flows = mesh.egress.flows.lock();
         let mut again = None;
         while let Ok(command) = self.commands.try_recv() {
-            if let Command::Open(link) = command {
-                again = Some(link);
+            if let Command::Open(opening) = command {
+                again = Some(opening);
             }
         }
         if again.is_none() && std::mem::take(&mut self.listed) {
@@ -269,23 +314,30 @@ impl EgressFlow {
     }
 
     fn say_closed(&self, code: FlowCode) {
-        self.link.send_frame(Frame::CloseFlow {
-            flow: self.id.number,
-            direction: Direction::Back,
-            code,
-        });
+        let closed = FlowWord::Close(Direction::Back, code);
+        say(self.our_key, &self.way, self.id, closed);
     }
 
-    /// Puts the flow on its link, then says so: its packets find it from the first on.
-    fn accept(&self, sink: &Arc<FlowSink>) -> bool {
-        let flow = self.id.number;
-        if !self.link.add_flow(Direction::Forward, flow, sink) {
-            refuse(&self.mesh, &self.link, flow, RefuseCode::Overloaded);
+    /// Puts the flow on the way's link, then says so: its packets find it from the first on.
+    fn accept(&self, way: &Arc<Way>, sink: &Arc<FlowSink>) -> bool {
+        if !way.first.add_flow(Direction::Forward, self.id, sink) {
+            refuse(&self.mesh, way, self.id, RefuseCode::Overloaded);
             return false;
         }
         self.mesh.counts.flows_accepted.incr();
-        self.link.send_frame(Frame::FlowAccepted { flow });
+        say(self.our_key, way, self.id, FlowWord::Accepted);
         true
+    }
+
+    /// Changes to another way if the one in use carries nothing and that one does.
+    fn leave_broken_way(&mut self) {
+        if self.way.fit() != Fit::Gone {
+            return;
+        }
+        let works = self.others.iter().rposition(|way| way.fit() != Fit::Gone);
+        if let Some(at) = works {
+            std::mem::swap(&mut self.way, &mut self.others[at]);
+        }
     }
 
     /// Takes what the service has sent together; whether any of it went out.
@@ -296,6 +348,7 @@ impl EgressFlow {
         intake: &mut Intake,
     ) -> Result<bool, SocketFailed> {
         self.lanes.begin();
+        self.leave_broken_way();
         let mut sent = false;
         let mut left = BURST;
         let mut next = Some(first);
@@ -324,7 +377,7 @@ impl EgressFlow {
                     }
                 }
                 Err(error) => {
-                    debug!(%error, peer = %self.link.peer, "socket of a UDP flow");
+                    debug!(%error, peer = %self.way.first.peer, "socket of a UDP flow");
                     self.mesh.counts.drop_packet(PacketDrop::LocalError);
                     return Err(SocketFailed);
                 }
@@ -355,11 +408,11 @@ impl EgressFlow {
             link_sequence: 0,
             lifetime_ms: 0,
             fragment: None,
-            hops: RemainingHops::NONE,
+            hops: self.way.hops,
         };
         self.next_sequence += 1;
         // A drop is counted by its reason.
-        self.lanes.send(&self.link, header, payload) != Err(PacketDrop::LinkClosed)
+        self.lanes.send(&self.way.first, header, payload) != Err(PacketDrop::LinkClosed)
     }
 }
 
@@ -372,7 +425,9 @@ impl Drop for EgressFlow {
         if self.listed {
             self.mesh.egress.flows.lock().remove(&self.id);
         }
-        self.link.remove_flow(Direction::Forward, self.id.number);
+        for way in self.others.iter().chain([&self.way]) {
+            way.first.remove_flow(Direction::Forward, self.id);
+        }
     }
 }
 
@@ -387,8 +442,10 @@ fn bind_towards(mesh: &Mesh, service: SocketAddr) -> io::Result<Arc<dyn LocalUdp
     mesh.env.local.bind_udp(SocketAddr::new(from, 0))
 }
 
-/// Opened again on at most a few links in a moment.
+/// Opened again on at most a few ways in a moment.
 const COMMANDS_QUEUED: usize = 4;
+/// The ingress uses one way and keeps a spare; a third one only while it moves.
+const MAX_OTHERS: usize = 2;
 const MIN_IDLE: Duration = Duration::from_secs(1);
 const MAX_IDLE: Duration = Duration::from_secs(3_600);
 const RESOLVE_WITHIN: Duration = Duration::from_secs(2);

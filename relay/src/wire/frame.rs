@@ -223,6 +223,8 @@ pub struct Open {
     pub trace: Option<TraceContext>,
     /// The nodes after the receiver, each once, the destination last; none at the destination.
     pub hops: RemainingHops,
+    /// The nodes that it has passed, in order, the one that asks first; none on its first link.
+    pub via: Vec<NodeKey>,
 }
 
 impl Open {

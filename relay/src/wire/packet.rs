@@ -35,7 +35,6 @@ use thiserror::Error;
 use crate::{
     id::{NodeGeneration, NodeKey},
     wire::{
-        Unsupported,
         limits::{MAX_HOPS, MAX_PIECES},
         words::words,
     },
@@ -166,18 +165,6 @@ impl PacketHeader {
         }
         for hop in hops {
             out.put_slice(&hop.0);
-        }
-    }
-
-    /// Tells whether this release can do what the header asks for.
-    ///
-    /// # Errors
-    /// [`Unsupported::RemainingHops`], for the caller to count; the packet is then to be dropped.
-    pub fn check_supported(&self) -> Result<(), Unsupported> {
-        if self.hops.as_slice().is_empty() {
-            Ok(())
-        } else {
-            Err(Unsupported::RemainingHops)
         }
     }
 
@@ -359,6 +346,12 @@ impl RemainingHops {
     /// The hops, the next one first.
     pub fn as_slice(&self) -> &[NodeKey] {
         &self.keys[..usize::from(self.len)]
+    }
+
+    /// The next hop, and those behind it.
+    pub fn split_first(&self) -> Option<(NodeKey, Self)> {
+        let (next, rest) = self.as_slice().split_first()?;
+        Some((*next, Self::try_new(rest)?))
     }
 }
 

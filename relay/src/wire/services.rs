@@ -3,7 +3,7 @@
 use crate::wire::limits::{MAX_SERVICES, is_service_name};
 
 /// Everything that a node exposes; replaces what it declared before on the same link.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServicesDecl {
     /// Grows with each change.
     pub version: u64,

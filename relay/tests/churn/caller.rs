@@ -232,6 +232,7 @@ impl Call<'_> {
             resume_offset: 0,
             trace: None,
             hops: RemainingHops::NONE,
+            via: Vec::new(),
         })
     }
 

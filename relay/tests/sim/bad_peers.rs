@@ -423,6 +423,7 @@ async fn peer_that_opens_streams_as_fast_as_it_can_has_at_most_its_limit_and_eac
                     resume_offset: 0,
                     trace: None,
                     hops: RemainingHops::NONE,
+                    via: Vec::new(),
                 }));
                 let first = match readable {
                     true => open,

@@ -186,6 +186,7 @@ fn open_to(destination: NodeKey) -> Open {
         resume_offset: 0,
         trace: None,
         hops: RemainingHops::NONE,
+        via: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     clock,
     env::{LocalUdp, UdpBatch},
+    id::{NodeGeneration, NodeKey},
     telemetry::Metrics,
     udp::Activity,
 };
@@ -90,11 +91,15 @@ impl Fixture {
     }
 
     fn push(&mut self, flow: usize, payload: &[u8]) {
-        let number = flow as u32;
-        let found = self.deliveries.find(Direction::Forward, number);
+        let id = FlowId {
+            ingress: NodeKey([0; NodeKey::LEN]),
+            generation: NodeGeneration(1),
+            number: flow as u32,
+        };
+        let found = self.deliveries.find(Direction::Forward, id);
         let place = found.unwrap_or_else(|| {
             let sink = self.sinks[flow].clone();
-            self.deliveries.add(Direction::Forward, number, sink)
+            self.deliveries.add(Direction::Forward, id, sink)
         });
         self.deliveries.push(place, Bytes::copy_from_slice(payload));
     }

@@ -225,7 +225,8 @@ fn read_open(fields: Fields, body: &[u8]) -> Result<Open, FrameError> {
     let budget_ms = fields.required(FIRST_MINOR, "budget_ms", m.budget_ms)?;
     let destination = fields.key(FIRST_MINOR, "destination", m.destination)?;
     let hops = fields.hops(FIRST_MINOR, "hops", m.hops)?;
-    fields.check_no_loop(hops.as_slice().iter().copied())?;
+    let via = fields.keys(FIRST_MINOR, "via", m.via)?;
+    fields.check_no_loop(via.iter().chain(hops.as_slice()).copied())?;
     if hops
         .as_slice()
         .last()
@@ -241,6 +242,7 @@ fn read_open(fields: Fields, body: &[u8]) -> Result<Open, FrameError> {
         resume_offset: fields.required(FIRST_MINOR, "resume_offset", m.resume_offset)?,
         trace: m.trace.map(|trace| read_trace(fields, trace)).transpose()?,
         hops,
+        via,
     })
 }
 
@@ -288,6 +290,7 @@ fn open_message(open: &Open) -> message::Open {
             flags: Some(trace.flags.into()),
         }),
         hops: Some(packed_keys(open.hops.as_slice())),
+        via: Some(packed_keys(&open.via)),
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) fn one_of_each() -> Vec<Frame> {
                 flags: 1,
             }),
             hops: RemainingHops::try_new(&[NodeKey([1; 8])]).unwrap(),
+            via: vec![NodeKey([5; 8])],
         }),
         Frame::Accept { resume_offset: 0 },
         Frame::Refuse {
@@ -181,6 +182,10 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
                 hops: match is_far {
                     true => RemainingHops::try_new(&path).unwrap(),
                     false => RemainingHops::NONE,
+                },
+                via: match is_far {
+                    true => Vec::new(),
+                    false => path,
                 },
             },
         );
@@ -373,6 +378,7 @@ fn numbers_and_lengths_outside_their_range_are_typed_errors() {
                 assert_eq!(refused(&frame, 6, b"\x03\x18\x80\x02"), "trace.flags");
                 assert_eq!(refused(&frame, 7, b"\x01 "), "hops");
                 assert_eq!(refused(&frame, 7, b"\x08        "), "hops");
+                assert_eq!(refused(&frame, 8, b"\x01 "), "via");
             }
             Frame::Services(_) => {
                 assert_eq!(refused(&frame, 2, b"\x07\x0a\x03rtp\x10\x01"), "services");

@@ -215,11 +215,13 @@ fn unknown_versions_kinds_and_impossible_pieces_are_typed_errors() {
 }
 
 #[test]
-fn packets_with_hops_to_go_are_decoded_but_not_supported() {
-    let mut header = plain_header();
-    assert_eq!(header.check_supported(), Ok(()));
-    header.hops = RemainingHops::try_new(&[NodeKey([1; 8])]).unwrap();
-    assert_eq!(header.check_supported(), Err(Unsupported::RemainingHops));
+fn hops_are_taken_off_one_by_one_and_are_never_more_than_fit() {
+    let [one, two] = [1, 2].map(|number| NodeKey([number; 8]));
+    let hops = RemainingHops::try_new(&[one, two]).unwrap();
+    let (next, rest) = hops.split_first().unwrap();
+    assert_eq!((next, rest.as_slice()), (one, &[two][..]));
+    assert_eq!(rest.split_first(), Some((two, RemainingHops::NONE)));
+    assert_eq!(RemainingHops::NONE.split_first(), None);
     assert_eq!(
         RemainingHops::try_new(&[NodeKey([1; 8]); MAX_HOPS + 1]),
         None

@@ -199,6 +199,7 @@ async fn request(connects: &dyn Connects, peer: NodeKey, deadline: Instant) -> O
         resume_offset: 0,
         trace: None,
         hops: RemainingHops::NONE,
+        via: Vec::new(),
     });
     let open = encoded(&open).expect("it is a short frame");
     sender.write(open, deadline).await.ok()?;

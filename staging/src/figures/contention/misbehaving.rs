@@ -98,6 +98,7 @@ async fn open_streams(link: Connection) {
         resume_offset: 0,
         trace: None,
         hops: RemainingHops::NONE,
+        via: Vec::new(),
     });
     let open = encoded(&open).expect("it is a short frame");
     let mut asked = JoinSet::new();

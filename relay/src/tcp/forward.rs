@@ -1,0 +1,179 @@
+//! A stream between two other nodes: opened on the next link, and copied as it is.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::time::timeout_at;
+
+use super::{service::MAX_BUDGET, splice::SpliceError};
+use crate::{
+    clock,
+    code::{RefuseCode, StreamCode},
+    counts::{Counts, ForwardRefusal, StreamEnd},
+    deadline::{Receiver, SendError, Sender},
+    id::NodeKey,
+    link::{Link, frames::encoded, requests::refuse},
+    mesh::Mesh,
+    tasks::{Task, Wait},
+    wire::{Frame, Open},
+};
+
+/// A stream that is to go on.
+pub(crate) struct Passing {
+    /// As it goes on: with the hops and passed nodes of the next link.
+    pub(crate) open: Open,
+    /// The next node.
+    pub(crate) next: NodeKey,
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    /// Bytes that came behind `Open`.
+    pub(crate) early: Bytes,
+}
+
+/// Carries one stream on until both halves are through. Its answer is among what is copied.
+pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task: &Task) {
+    let Passing {
+        mut open,
+        next,
+        sender,
+        receiver,
+        early,
+    } = stream;
+    let Some(_place) = mesh.tcp_room.take(&link.tcp_share) else {
+        return refuse(mesh, sender, RefuseCode::Overloaded).await;
+    };
+    if open.budget.is_zero() {
+        return refuse(mesh, sender, RefuseCode::BudgetSpent).await;
+    }
+    let deadline = clock::now() + open.budget.min(MAX_BUDGET);
+    task.waits(Wait::Reply);
+    let opening = async {
+        let onward = mesh.links.get(next)?;
+        let (mut onward, back) = onward.connection.open(deadline).await.ok()?;
+        // What is left, so that nobody behind waits for longer than the one who asks.
+        open.budget = deadline.saturating_duration_since(clock::now());
+        let open = encoded(&Frame::Open(open)).ok()?;
+        onward.write(open, deadline).await.ok()?;
+        Some((onward, back))
+    };
+    let opened = tokio::select! {
+        biased;
+        () = task.stopping() => return sender.reset(StreamCode::Shutdown),
+        opened = opening => opened,
+    };
+    let Some(onward) = opened else {
+        mesh.counts.forward_refused.incr(ForwardRefusal::NoLink);
+        return refuse(mesh, sender, RefuseCode::Unreachable).await;
+    };
+    task.waits(Wait::Read);
+    let answer_by = deadline + ANSWER_GRACE;
+    let ended = join(
+        &mesh.counts,
+        (sender, receiver),
+        onward,
+        early,
+        answer_by,
+        task,
+    )
+    .await;
+    let outcome = match &ended {
+        Ok(()) => StreamEnd::Complete,
+        Err(error) => StreamEnd::from(error),
+    };
+    mesh.counts.streams_forwarded.incr(outcome);
+    if let Err(error) = ended {
+        tracing::debug!(%error, from = %link.peer, %next, "forwarded stream broke");
+    }
+}
+
+/// Copies between two streams of links, both ways, until both are through, or one breaks.
+///
+/// A half that ends in order is ended in order, and one that breaks resets everything with its
+/// code, as between a stream and a local connection: see [`splice`](super::splice).
+///
+/// - `early`: bytes that were read with the first frame of `near`.
+/// - `answer_by`: when the first bytes of `far` must be there.
+///
+/// # Errors
+/// [`SpliceError`]: what broke. Everything is reset when it returns.
+///
+/// # Cancel safety
+/// Dropping the future resets both streams.
+async fn join(
+    counts: &Counts,
+    near: (Sender, Receiver),
+    far: (Sender, Receiver),
+    early: Bytes,
+    answer_by: Instant,
+    task: &Task,
+) -> Result<(), SpliceError> {
+    let (mut to_near, mut from_near) = near;
+    let (mut to_far, mut from_far) = far;
+    let result = {
+        let there = copy(counts, &mut from_near, &mut to_far, early);
+        let back = async {
+            let answer = from_far.read(CHUNK_BYTES, answer_by).await?;
+            let Some(answer) = answer else {
+                return end(&mut to_near).await;
+            };
+            copy(counts, &mut from_far, &mut to_near, answer).await
+        };
+        tokio::select! {
+            biased;
+            () = task.stopping() => Err(SpliceError::Shutdown),
+            both = async { tokio::try_join!(there, back) } => both.map(|_| ()),
+        }
+    };
+    if let Err(error) = &result {
+        let code = error.code();
+        to_near.reset(code);
+        to_far.reset(code);
+        from_near.stop(code);
+        from_far.stop(code);
+    }
+    result
+}
+
+async fn copy(
+    counts: &Counts,
+    from: &mut Receiver,
+    to: &mut Sender,
+    early: Bytes,
+) -> Result<(), SpliceError> {
+    // While the sender is silent, nothing else would notice that the receiver has gone.
+    let mut given_up = pin!(to.given_up());
+    let mut next = Some(early);
+    while let Some(mut bytes) = next {
+        while !bytes.is_empty() {
+            let written = to.write_some(&mut bytes, clock::now() + STALL).await?;
+            counts.stream_bytes_forwarded.add(written as u64);
+        }
+        next = tokio::select! {
+            biased;
+            error = &mut given_up => return Err(error.into()),
+            read = from.read_when_sent(CHUNK_BYTES) => read?,
+        };
+    }
+    end(to).await
+}
+
+/// Ends a half, and waits until the next node has all of it.
+async fn end(to: &mut Sender) -> Result<(), SpliceError> {
+    let acknowledged = to.start_finish()?;
+    let ended = timeout_at((clock::now() + STALL).into(), acknowledged).await;
+    let ended = ended.unwrap_or(Err(SendError::TimedOut));
+    to.settle(&ended);
+    Ok(ended?)
+}
+
+/// The ends have stall deadlines of their own, of a minute unless they are configured otherwise, and
+/// act first; this one ends what they forget, and the streams of ends that are more patient.
+const STALL: Duration = Duration::from_secs(300);
+/// The node that answers has the same deadline; its answer may need a long round trip more.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
+/// A window's worth is read piece by piece, each as it came.
+const CHUNK_BYTES: usize = 64 << 10;
