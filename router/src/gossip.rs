@@ -19,7 +19,9 @@ pub use self::{
     book::{CONTESTED_FOR, EXPIRY, GRAVES_FOR, MAX_GRAVES, MAX_NODES},
     budget::{BURST_ITEMS, ITEMS_PER_SECOND},
     digest::{BUCKETS, Digest},
-    fetch::{DEADLINE, MAX_OUTSTANDING, MAX_STANDING, MISTRUSTED_AFTER},
+    fetch::{
+        DEADLINE, MAX_OUTSTANDING, MAX_STANDING, MISTRUSTED_AFTER, SHARED_STANDING, SURE_STANDING,
+    },
     message::{Absence, Counts, Farewell, Message, Output},
 };
 use crate::{
@@ -65,8 +67,9 @@ use crate::{
 ///
 /// # Memory
 ///
-/// [`MAX_NODES`] adverts and [`MAX_GRAVES`] of the forgotten, and for each of at most
-/// [`MAX_NEIGHBOURS`] neighbours [`MAX_STANDING`] offers.
+/// [`MAX_NODES`] adverts and [`MAX_GRAVES`] of the forgotten. For each of at most [`MAX_NEIGHBOURS`]
+/// neighbours the keys of what it is to be offered, and [`SURE_STANDING`] of its own offers; beyond
+/// that [`SHARED_STANDING`] offers of all together, and no more than [`MAX_STANDING`] of one.
 ///
 /// # Scale
 ///
@@ -419,5 +422,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// What changes within this is offered together. Three hops are 0.3 s, a third of what it takes to
 /// notice a silent peer.
 const OFFER_AFTER: Duration = Duration::from_millis(100);
-/// More than a node has links; see [`wanted`](crate::wanted).
-pub const MAX_NEIGHBOURS: usize = 512;
+/// All of the largest mesh. A node has some 60 links, see [`wanted`](crate::wanted), but a seed gets
+/// one from everybody who starts, until they know each other; whoever is refused there is known to
+/// nobody.
+pub const MAX_NEIGHBOURS: usize = MAX_NODES;

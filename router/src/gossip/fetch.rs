@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::book::Book;
+use super::book::{Book, MAX_NODES};
 use crate::{advert::Version, graph::NodeKey};
 
 /// Offers that are not fetched yet. Each node's advert is asked of one offerer at a time.
@@ -17,6 +17,8 @@ pub(super) struct Fetches {
     asked: BTreeMap<NodeKey, (NodeKey, Version, Instant)>,
     deadlines: BTreeSet<(Instant, NodeKey)>,
     offerers: BTreeMap<NodeKey, Offerer>,
+    /// How many offers there are.
+    standing: usize,
 }
 
 #[derive(Debug, Default)]
@@ -32,11 +34,13 @@ impl Fetches {
     /// Takes an offer of something that is wanted. Returns whether there was room for it.
     pub(super) fn offer(&mut self, from: NodeKey, version: Version) -> bool {
         let offerer = self.offerers.entry(from).or_default();
-        let is_new = !offerer.standing.contains(&version.node);
-        if is_new && offerer.standing.len() >= offerer.most_standing() {
-            return false;
+        if !offerer.standing.contains(&version.node) {
+            if offerer.standing.len() >= offerer.most_standing(self.standing) {
+                return false;
+            }
+            offerer.standing.insert(version.node);
+            self.standing += 1;
         }
-        offerer.standing.insert(version.node);
         let offers = self.offers.entry(version.node).or_default();
         let offered = offers.entry(from).or_insert(version);
         *offered = version.max(*offered);
@@ -196,15 +200,19 @@ impl Fetches {
                 self.offers.remove(&node);
             }
         }
-        if let Some(offerer) = self.offerers.get_mut(&peer) {
-            offerer.standing.remove(&node);
+        if let Some(offerer) = self.offerers.get_mut(&peer)
+            && offerer.standing.remove(&node)
+        {
+            self.standing -= 1;
         }
     }
 
     /// How much is held.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.offers.values().map(BTreeMap::len).sum()
+        let sum = self.offers.values().map(BTreeMap::len).sum();
+        assert_eq!(self.standing, sum);
+        sum
     }
 }
 
@@ -213,9 +221,11 @@ impl Offerer {
         self.misses >= MISTRUSTED_AFTER
     }
 
-    fn most_standing(&self) -> usize {
+    /// - `all`: how many offers of all neighbours there are.
+    fn most_standing(&self, all: usize) -> usize {
         match self.is_mistrusted() {
             true => 1,
+            false if all >= SHARED_STANDING => SURE_STANDING,
             false => MAX_STANDING,
         }
     }
@@ -234,9 +244,14 @@ pub const DEADLINE: Duration = Duration::from_secs(2);
 /// How much a neighbour is asked for at once: a thousand adverts over 200 ms in some 3 s, and 64
 /// adverts are less than a tenth of a stream's window.
 pub const MAX_OUTSTANDING: usize = 64;
-/// How much a neighbour may have offered that it was not asked for yet: a mesh of 1,000 nodes. The
-/// digest brings the rest.
-pub const MAX_STANDING: usize = 1_024;
+/// How much a neighbour may have offered that it was not asked for yet: all that an honest one can,
+/// as it offers each node once.
+pub const MAX_STANDING: usize = MAX_NODES;
+/// How many offers there may be of all neighbours before each is kept to [`SURE_STANDING`]. Honest
+/// ones are far from it, as what one delivers settles the offers of all.
+pub const SHARED_STANDING: usize = 262_144;
+/// How much each neighbour may have offered whatever the others do. The digest brings the rest.
+pub const SURE_STANDING: usize = 128;
 /// After how many failures to deliver what it offered a neighbour is mistrusted: not after those of
 /// one short outage of the way, which take the link down with them.
 pub const MISTRUSTED_AFTER: u32 = 128;

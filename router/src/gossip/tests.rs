@@ -394,6 +394,38 @@ fn as_many_nodes_as_stated_are_held_and_not_one_more() {
 }
 
 #[test]
+fn every_node_of_the_largest_mesh_can_be_a_neighbour_and_is_listened_to() {
+    let mut t = Bench::new();
+    for name in 0..MAX_NODES as u64 - 1 {
+        let node = NodeKey(1_000 + name);
+        t.gossip.handle_link(t.now, node);
+        t.drain();
+        if t.gossip.neighbours.contains_key(&node) {
+            t.tell(node, &advert(node, 1, 1));
+        }
+    }
+    // There were two already.
+    assert_eq!(t.gossip.counts().strangers, 1);
+    assert_eq!(t.gossip.book.len().0, MAX_NODES - 1);
+}
+
+#[test]
+fn offers_of_all_neighbours_are_bounded_and_no_liars_take_the_share_of_the_last_one() {
+    let mut t = Bench::new();
+    let liars = (SHARED_STANDING / MAX_STANDING) as u64;
+    for liar in 0..liars + 2 {
+        let liar = NodeKey(1_000 + liar);
+        t.gossip.handle_link(t.now, liar);
+        let names = (0..MAX_STANDING as u64).map(|name| NodeKey(1_000_000 + name));
+        let versions: Vec<_> = names.map(|name| version(name, 1, 1)).collect();
+        t.offer(liar, &versions);
+    }
+    assert_eq!(t.gossip.fetches.len(), SHARED_STANDING + 2 * SURE_STANDING);
+    t.tell(B, &advert(X, 1, 1));
+    assert_eq!(t.held(X), Some((1, 1)));
+}
+
+#[test]
 fn neighbour_that_says_too_much_is_not_listened_to_until_it_has_been_silent() {
     let mut t = Bench::new();
     let many = vec![version(X, 1, 1); BURST_ITEMS as usize];
