@@ -63,7 +63,9 @@ use crate::{
 /// - Say a wrong age: a node that is gone stays known for as long as it goes on doing that, without
 ///   links that work.
 /// - Be silent, or keep news back: the other neighbours have it.
-/// - Flood: what is above [`ITEMS_PER_SECOND`] is dropped and counted.
+/// - Flood: what is above [`ITEMS_PER_SECOND`] is dropped and counted. Honest nodes say less than
+///   that: answers go out at once, and offers and requests wait for what answers left over. An offer
+///   that waits is of the newest version when it goes out.
 ///
 /// # Memory
 ///
@@ -87,8 +89,8 @@ pub struct Gossip {
     fetches: Fetches,
     next_digest: Instant,
     next_sweep: Instant,
-    /// When what changed is offered, if anything did.
-    next_offers: Option<Instant>,
+    /// When what waits is said to the neighbours, if anything does.
+    next_round: Option<Instant>,
     counts: Counts,
     outputs: VecDeque<Output>,
 }
@@ -103,7 +105,7 @@ impl Gossip {
             fetches: Fetches::default(),
             next_digest: now + DIGEST_EVERY,
             next_sweep: now + SWEEP_EVERY,
-            next_offers: None,
+            next_round: None,
             counts: Counts::default(),
             outputs: VecDeque::new(),
         }
@@ -163,8 +165,7 @@ impl Gossip {
             return;
         }
         self.neighbours.insert(peer, Neighbour::new(now));
-        let digest = Message::Digest(Box::new(self.book.digest()));
-        self.outputs.push_back(Output::Send(peer, digest));
+        self.say_digest(now, peer);
     }
 
     /// There is no link to this node any more.
@@ -189,18 +190,18 @@ impl Gossip {
         match message {
             Message::Advert { advert, age } => self.on_advert(now, from, advert, age),
             Message::Digest(digest) => {
-                if !neighbour.has_compared() {
-                    // Ours may have been there before it knew of the link.
-                    let ours = Message::Digest(Box::new(self.book.digest()));
-                    self.outputs.push_back(Output::Send(from, ours));
-                }
+                let is_first = !neighbour.has_compared();
                 let differing = neighbour.compare(&self.book.digest(), &digest);
                 if differing == 0 && neighbour.sync_done() {
                     self.outputs.push_back(Output::Synced(from));
                 }
                 neighbour.pending.extend(self.book.in_buckets(differing));
                 if !neighbour.pending.is_empty() {
-                    self.offer_soon(now);
+                    self.speak_soon(now);
+                }
+                if is_first {
+                    // Ours may have been there before it knew of the link.
+                    self.say_digest(now, from);
                 }
             }
             Message::Offer(versions) => {
@@ -212,8 +213,7 @@ impl Gossip {
             Message::Request(versions) => {
                 for version in versions {
                     if let Some((advert, age)) = self.book.to_send(now, version.node) {
-                        let advert = Message::Advert { advert, age };
-                        self.outputs.push_back(Output::Send(from, advert));
+                        self.say(now, from, Message::Advert { advert, age });
                     }
                 }
             }
@@ -228,21 +228,17 @@ impl Gossip {
         for (peer, node) in self.fetches.overdue(now) {
             self.on_miss(now, peer, node);
         }
-        if self.next_offers.take_if(|at| *at <= now).is_some() {
-            for (peer, neighbour) in &mut self.neighbours {
-                let versions = self.book.versions(&std::mem::take(&mut neighbour.pending));
-                if !versions.is_empty() {
-                    let offer = Output::Send(*peer, Message::Offer(versions));
-                    self.outputs.push_back(offer);
-                }
+        if self.next_round.take_if(|at| *at <= now).is_some() {
+            let peers: Vec<_> = self.neighbours.keys().copied().collect();
+            for peer in peers {
+                self.speak(now, peer);
             }
         }
         if self.next_digest <= now {
             self.next_digest = now + DIGEST_EVERY;
-            let digest = Box::new(self.book.digest());
-            for peer in self.neighbours.keys() {
-                let digest = Message::Digest(digest.clone());
-                self.outputs.push_back(Output::Send(*peer, digest));
+            let peers: Vec<_> = self.neighbours.keys().copied().collect();
+            for peer in peers {
+                self.say_digest(now, peer);
             }
         }
         if self.next_sweep <= now {
@@ -259,7 +255,7 @@ impl Gossip {
 
     /// When to call [`Gossip::handle_timeout`].
     pub fn poll_timeout(&self) -> Instant {
-        let timers = [self.next_offers, self.fetches.poll_timeout()];
+        let timers = [self.next_round, self.fetches.poll_timeout()];
         let regular = self.next_digest.min(self.next_sweep);
         timers.into_iter().flatten().fold(regular, Instant::min)
     }
@@ -284,7 +280,7 @@ impl Gossip {
                     self.counts.stale_generation += 1;
                     // It has yet to learn that it, or whom it speaks of, started again since.
                     neighbour.pending.insert(node);
-                    self.offer_soon(now);
+                    self.speak_soon(now);
                 } else if version < known {
                     self.counts.replayed += 1;
                 }
@@ -364,17 +360,63 @@ impl Gossip {
             }
         }
         self.fetches.known(node, self.book.known(node));
-        self.offer_soon(now);
+        self.speak_soon(now);
     }
 
-    fn offer_soon(&mut self, now: Instant) {
-        self.next_offers.get_or_insert(now + OFFER_AFTER);
+    fn speak_soon(&mut self, now: Instant) {
+        self.next_round.get_or_insert(now + OFFER_AFTER);
+    }
+
+    /// Asks a neighbour and offers to it what waits for that. What we may not say yet goes on
+    /// waiting, and is by then perhaps something newer.
+    fn speak(&mut self, now: Instant, peer: NodeKey) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        if std::mem::take(&mut neighbour.has_unasked) {
+            self.ask_all(now, peer);
+        }
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        let versions = self.book.versions(&neighbour.take_pending(now));
+        if !neighbour.pending.is_empty() {
+            self.speak_soon(now);
+        }
+        if !versions.is_empty() {
+            self.say(now, peer, Message::Offer(versions));
+        }
+    }
+
+    fn say_digest(&mut self, now: Instant, peer: NodeKey) {
+        let digest = Box::new(self.book.digest());
+        self.say(now, peer, Message::Digest(digest));
+    }
+
+    /// Says something to a neighbour at once. What can wait does so before it gets here.
+    fn say(&mut self, now: Instant, peer: NodeKey, message: Message) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+            neighbour.own_budget.charge(now, message.items());
+            self.outputs.push_back(Output::Send(peer, message));
+        }
     }
 
     fn ask(&mut self, now: Instant, peer: NodeKey, node: NodeKey) {
-        if let Some(version) = self.fetches.ask(now, peer, node) {
-            let request = Message::Request(vec![version]);
-            self.outputs.push_back(Output::Send(peer, request));
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        if neighbour.own_budget.left(now) == 0 {
+            neighbour.has_unasked = true;
+            self.speak_soon(now);
+        } else if let Some(version) = self.fetches.ask(now, peer, node) {
+            self.say(now, peer, Message::Request(vec![version]));
+        }
+    }
+
+    /// Asks a neighbour for all that it offers and nobody is asked for, as far as there is room.
+    fn ask_all(&mut self, now: Instant, peer: NodeKey) {
+        for node in self.fetches.unasked(peer) {
+            self.ask(now, peer, node);
         }
     }
 
@@ -386,9 +428,7 @@ impl Gossip {
 
     /// One request to a neighbour has ended, or it offered something: there may be more to ask of it.
     fn settle(&mut self, now: Instant, peer: NodeKey, offered: bool) {
-        for node in self.fetches.unasked(peer) {
-            self.ask(now, peer, node);
-        }
+        self.ask_all(now, peer);
         self.note_synced(peer, offered);
     }
 

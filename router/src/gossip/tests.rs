@@ -1,4 +1,5 @@
 mod fleet;
+mod pace;
 mod random;
 mod sim;
 
@@ -19,7 +20,7 @@ const X: NodeKey = NodeKey(9);
     clippy::disallowed_methods,
     reason = "tests need some instant to start from"
 )]
-fn origin() -> Instant {
+pub(super) fn origin() -> Instant {
     Instant::now()
 }
 
