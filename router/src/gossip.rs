@@ -60,8 +60,11 @@ use crate::{
 /// - Offer what does not exist: it is asked, does not deliver, and after [`MISTRUSTED_AFTER`] times
 ///   has one request outstanding and its other offers are dropped. A real advert that it offered
 ///   first is late by [`DEADLINE`] as long as it is trusted.
-/// - Say a wrong age: a node that is gone stays known for as long as it goes on doing that, without
-///   links that work.
+/// - Say that an advert is newer than it is: a node that is gone stays known for up to [`EXPIRY`]
+///   more wherever it tells of it first, without links that work.
+/// - Say that an advert is older than it is. It is not taken to be older than the one before it. But
+///   where nothing was known of its node, the node is forgotten early, until it speaks again; and
+///   anywhere, if the liar is the first to tell what it says for all of [`EXPIRY`].
 /// - Be silent, or keep news back: the other neighbours have it.
 /// - Flood: what is above [`ITEMS_PER_SECOND`] is dropped and counted. Honest nodes say less than
 ///   that: answers go out at once, and offers and requests wait for what answers left over. An offer

@@ -113,6 +113,8 @@ impl Book {
         let mut is_contested = false;
         if let Some(old) = old {
             (entry.before, entry.contested_at) = (old.before, old.contested_at);
+            // It was said after the old one. Whoever makes it older than that is not believed.
+            entry.expires_at = entry.expires_at.max(old.expires_at);
             if old.advert.value().version().generation < version.generation {
                 let (was, is) = (old.place(), entry.place());
                 let recent = |at: Instant| now.saturating_duration_since(at) < CONTESTED_FOR;

@@ -282,6 +282,20 @@ fn node_is_forgotten_five_minutes_after_it_spoke_wherever_its_advert_was_since()
 }
 
 #[test]
+fn advert_is_not_older_than_the_one_before_it_whatever_a_liar_says() {
+    let mut t = Bench::new();
+    t.tell(A, &advert(X, 1, 1));
+    t.wait(secs(100));
+    t.offer(B, &[version(X, 1, 2)]);
+    t.deliver(B, &advert(X, 1, 2), EXPIRY - secs(1));
+    assert_eq!(t.held(X), Some((1, 2)));
+    t.wait(secs(200) - ms(1));
+    assert_eq!(t.held(X), Some((1, 2)));
+    t.wait(SWEEP_EVERY + ms(1));
+    assert_eq!(t.held(X), None);
+}
+
+#[test]
 fn advert_is_passed_on_with_its_age() {
     let mut t = Bench::new();
     t.offer(A, &[version(X, 1, 1)]);
