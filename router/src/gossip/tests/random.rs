@@ -1,4 +1,6 @@
-//! Any order of events.
+//! Any order of events, with a neighbour that lies.
+
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
@@ -6,6 +8,8 @@ use super::*;
 use crate::random::SplitMix64;
 
 const NODES: u64 = 5;
+/// A neighbour that speaks only to lie, and answers nothing.
+const LIAR: NodeKey = NodeKey(NODES);
 
 /// What happens next; numbers are taken modulo what there is.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,28 @@ enum Event {
     Lose(u64),
     Repeat(u64),
     Wait(u64),
+    /// A node gets a link to the liar, or loses it.
+    Befriend(u64),
+    Desert(u64),
+    Lie(u64, Lie),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Lie {
+    /// Offers some nodes that do not exist.
+    Invent(u64),
+    /// Offers a version of a node that it never said, and does not deliver it.
+    Inflate(u64, u64),
+    /// Tells something that was said once, with an age in seconds or the right one.
+    Replay(u64, Option<u64>),
+    /// Offers something that was never said, and delivers what was said once.
+    Swap(u64),
+    /// Says more than it may.
+    Flood(u64),
+    /// Pretends to hold something.
+    Compare(u64),
+    /// Asks for everything.
+    Ask,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -35,7 +61,40 @@ fn event() -> impl Strategy<Value = Event> {
         2 => any::<u64>().prop_map(Event::Lose),
         1 => any::<u64>().prop_map(Event::Repeat),
         4 => (0..3_000_u64).prop_map(Event::Wait),
+        1 => node().prop_map(Event::Befriend),
+        1 => node().prop_map(Event::Desert),
+        6 => (node(), lie()).prop_map(|(node, lie)| Event::Lie(node, lie)),
     ]
+}
+
+fn lie() -> impl Strategy<Value = Lie> {
+    let any = any::<u64>;
+    prop_oneof![
+        any().prop_map(Lie::Invent),
+        (any(), any()).prop_map(|(node, more)| Lie::Inflate(node, more)),
+        (any(), proptest::option::of(0..400_u64)).prop_map(|(which, age)| Lie::Replay(which, age)),
+        any().prop_map(Lie::Swap),
+        any().prop_map(Lie::Flood),
+        any().prop_map(Lie::Compare),
+        Just(Lie::Ask),
+    ]
+}
+
+/// A lie about anything but an age: of those, a node that is there may have to speak once more.
+fn random_lie(random: &mut SplitMix64) -> Lie {
+    match random.below(7) {
+        0 => Lie::Invent(random.next()),
+        1 => Lie::Inflate(random.next(), random.next()),
+        2 => Lie::Replay(random.next(), None),
+        3 => Lie::Swap(random.next()),
+        4 => Lie::Flood(random.next()),
+        5 => Lie::Compare(random.next()),
+        _ => Lie::Ask,
+    }
+}
+
+fn picked(any: u64, of: usize) -> usize {
+    (any % (of as u64).max(1)) as usize
 }
 
 struct World {
@@ -44,6 +103,10 @@ struct World {
     own: Vec<Version>,
     links: Vec<(u64, u64)>,
     on_the_way: Vec<(u64, u64, Message)>,
+    /// Who has a link to the liar.
+    befriended: BTreeSet<u64>,
+    /// All that was ever said, and when: the liar knows it.
+    said: Vec<(Verified<Advert>, Instant)>,
     /// The highest version that each has held of each; of a process, since it started.
     highest: BTreeMap<(u64, NodeKey), Version>,
 }
@@ -61,6 +124,8 @@ impl World {
                 .collect(),
             links: Vec::new(),
             on_the_way: Vec::new(),
+            befriended: BTreeSet::new(),
+            said: Vec::new(),
             highest: BTreeMap::new(),
         };
         (0..NODES).for_each(|node| world.publish(node));
@@ -71,6 +136,7 @@ impl World {
         let version = &mut self.own[node as usize];
         version.sequence += 1;
         let advert = advert(version.node, version.generation, version.sequence);
+        self.said.push((advert.clone(), self.now));
         self.gossips[node as usize].handle_own(self.now, advert);
         self.drain(node);
     }
@@ -87,6 +153,7 @@ impl World {
         (0..NODES).for_each(|node| self.drain(node));
         self.on_the_way
             .retain(|(from, to, _)| *from != node && *to != node);
+        self.befriended.remove(&node);
         self.highest.retain(|(of, _), _| *of != node);
         self.gossips[node as usize] = Gossip::new(NodeKey(node), self.now);
         self.own[node as usize] = version(NodeKey(node), generation, 0);
@@ -114,6 +181,7 @@ impl World {
     fn drain(&mut self, node: u64) {
         while let Some(output) = self.gossips[node as usize].poll_output() {
             match output {
+                Output::Send(LIAR, _) => {}
                 Output::Send(to, message) => self.on_the_way.push((node, to.0, message)),
                 // As the node would: it moves above whoever had its name before it.
                 Output::Outbid(version) => {
@@ -146,7 +214,6 @@ impl World {
     }
 
     fn apply(&mut self, event: Event) {
-        let picked = |any: u64, of: usize| (any % (of as u64).max(1)) as usize;
         match event {
             Event::Publish(node) => self.publish(node),
             Event::Restart(node) => {
@@ -169,6 +236,75 @@ impl World {
             }
             Event::Deliver(_) | Event::Lose(_) | Event::Repeat(_) => {}
             Event::Wait(time) => self.wait(ms(time)),
+            Event::Befriend(node) => self.befriend(node),
+            Event::Desert(node) => {
+                self.befriended.remove(&node);
+                self.gossips[node as usize].handle_unlinked(self.now, LIAR);
+                self.drain(node);
+            }
+            Event::Lie(node, lie) => self.lie(node, lie),
+        }
+    }
+
+    fn befriend(&mut self, node: u64) {
+        self.befriended.insert(node);
+        self.gossips[node as usize].handle_link(self.now, LIAR);
+        self.drain(node);
+    }
+
+    fn lie(&mut self, to: u64, lie: Lie) {
+        if !self.befriended.contains(&to) {
+            return;
+        }
+        let some = |any: u64, said: &[(Verified<Advert>, Instant)]| {
+            let (advert, at) = &said[picked(any, said.len())];
+            (advert.clone(), *at)
+        };
+        let messages = match lie {
+            Lie::Invent(any) => {
+                let names = (0..any % 100).map(|name| NodeKey(1_000 + any % 1_000 + name));
+                vec![Message::Offer(
+                    names.map(|node| version(node, 1, 1)).collect(),
+                )]
+            }
+            Lie::Inflate(node, more) => {
+                let mut version = self.own[picked(node, self.own.len())];
+                version.generation += more % 3;
+                version.sequence = version.sequence.saturating_add(more / 3);
+                vec![Message::Offer(vec![version])]
+            }
+            Lie::Replay(which, age) => {
+                let (advert, at) = some(which, &self.said);
+                let age = age.map_or(self.now - at, secs);
+                let offer = Message::Offer(vec![advert.value().version()]);
+                vec![offer, Message::Advert { advert, age }]
+            }
+            Lie::Swap(which) => {
+                let (advert, at) = some(which, &self.said);
+                let mut version = advert.value().version();
+                version.sequence += 1_000;
+                let age = self.now - at;
+                vec![
+                    Message::Offer(vec![version]),
+                    Message::Advert { advert, age },
+                ]
+            }
+            Lie::Flood(any) => {
+                let nodes = (0..BURST_ITEMS as usize)
+                    .map(|more| self.own[picked(any.wrapping_add(more as u64), self.own.len())]);
+                let versions: Vec<_> = nodes.collect();
+                vec![Message::Request(versions.clone()), Message::Offer(versions)]
+            }
+            Lie::Compare(any) => {
+                let mut digest = Digest::new();
+                digest.toggle(version(NodeKey(any % NODES), any % 9, any % 7));
+                vec![Message::Digest(Box::new(digest))]
+            }
+            Lie::Ask => vec![Message::Request(self.own.clone())],
+        };
+        for message in messages {
+            self.gossips[to as usize].handle_message(self.now, LIAR, message);
+            self.drain(to);
         }
     }
 
@@ -182,7 +318,7 @@ impl World {
                 *highest = version;
             }
             prop_assert!(gossip.book.len().0 <= NODES as usize);
-            prop_assert!(gossip.fetches.len() <= (NODES * NODES) as usize);
+            prop_assert!(gossip.fetches.len() <= MAX_STANDING + (NODES * NODES) as usize);
         }
         Ok(())
     }
@@ -199,15 +335,23 @@ proptest! {
             world.apply(event);
             world.check()?;
         }
-        // Every node can be reached, and messages arrive in some order.
+        // Every node can be reached by honest ones, and hears the liar too. After a wrong age, what
+        // a node says next makes up for it.
         for node in 1..NODES {
             if !world.links.contains(&(node - 1, node)) {
                 world.set_link(node - 1, node, true);
             }
         }
+        (0..NODES).for_each(|node| world.befriend(node));
+        (0..NODES).for_each(|node| world.publish(node));
         let mut random = SplitMix64(seed);
-        for _ in 0..400 {
+        for round in 0..400 {
             world.wait(ms(100));
+            // What the liar brings back of former lives, nodes move above.
+            if round < 200 {
+                let lie = random_lie(&mut random);
+                world.lie(random.below(NODES), lie);
+            }
             while !world.on_the_way.is_empty() {
                 let index = random.below(world.on_the_way.len() as u64) as usize;
                 let message = world.on_the_way.swap_remove(index);
