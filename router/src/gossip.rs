@@ -356,13 +356,14 @@ impl Gossip {
 
     /// Offers a node's advert to all neighbours but one, soon.
     fn tell(&mut self, now: Instant, node: NodeKey, except: Option<NodeKey>) {
+        let known = self.book.known(node);
+        let holders = self.fetches.holders(node, known);
         for (peer, neighbour) in &mut self.neighbours {
-            let has_it = Some(*peer) == except || self.fetches.has_offered(*peer, node, &self.book);
-            if !has_it {
+            if Some(*peer) != except && !holders.contains(peer) {
                 neighbour.pending.insert(node);
             }
         }
-        self.fetches.known(node, self.book.known(node));
+        self.fetches.known(node, known);
         self.speak_soon(now);
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::book::{Book, MAX_NODES};
+use super::book::MAX_NODES;
 use crate::{advert::Version, graph::NodeKey};
 
 /// Offers that are not fetched yet. Each node's advert is asked of one offerer at a time.
@@ -89,10 +89,11 @@ impl Fetches {
         }
     }
 
-    /// Whether `peer` offered what is held of `node`, or something newer.
-    pub(super) fn has_offered(&self, peer: NodeKey, node: NodeKey, book: &Book) -> bool {
-        let offered = self.offers.get(&node).and_then(|offers| offers.get(&peer));
-        offered.is_some_and(|version| Some(*version) >= book.known(node))
+    /// Those who offered what is `known` of `node`, or something newer.
+    pub(super) fn holders(&self, node: NodeKey, known: Option<Version>) -> BTreeSet<NodeKey> {
+        let offers = self.offers.get(&node).into_iter().flatten();
+        let holders = offers.filter(|(_, version)| Some(**version) >= known);
+        holders.map(|(peer, _)| *peer).collect()
     }
 
     /// What was asked for and did not come. Those offers are gone.
