@@ -2,11 +2,12 @@ mod fleet;
 mod pace;
 mod random;
 mod sim;
+mod tables;
 
 use super::*;
 use crate::{
-    advert::{RawAdvert, State},
-    graph::{RegionId, Service},
+    advert::{RawAdvert, RawLink, State},
+    graph::{LinkHealth, RegionId, Service},
 };
 
 const ME: NodeKey = NodeKey(1);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{tables::Tables, *};
 use crate::random::SplitMix64;
 
 const NODES: u64 = 5;
@@ -100,6 +100,8 @@ fn picked(any: u64, of: usize) -> usize {
 struct World {
     now: Instant,
     gossips: Vec<Gossip>,
+    /// What each makes of what it heard.
+    tables: Vec<Tables>,
     own: Vec<Version>,
     links: Vec<(u64, u64)>,
     on_the_way: Vec<(u64, u64, Message)>,
@@ -119,6 +121,7 @@ impl World {
             gossips: (0..NODES)
                 .map(|node| Gossip::new(NodeKey(node), now))
                 .collect(),
+            tables: (0..NODES).map(|node| Tables::new(NodeKey(node))).collect(),
             own: (0..NODES)
                 .map(|node| version(NodeKey(node), 1, 0))
                 .collect(),
@@ -135,9 +138,19 @@ impl World {
     fn publish(&mut self, node: u64) {
         let version = &mut self.own[node as usize];
         version.sequence += 1;
-        let advert = advert(version.node, version.generation, version.sequence);
+        let mut raw = raw(*version);
+        raw.region = RegionId(node as u32 % 2);
+        let links = self
+            .links
+            .iter()
+            .filter(|link| link.0 == node || link.1 == node);
+        raw.links = links
+            .map(|link| link_between(link.0, link.1, node))
+            .collect();
+        let advert = vouched(raw);
         self.said.push((advert.clone(), self.now));
         self.gossips[node as usize].handle_own(self.now, advert);
+        self.tables[node as usize].take(&self.gossips[node as usize], NodeKey(node));
         self.drain(node);
     }
 
@@ -156,6 +169,7 @@ impl World {
         self.befriended.remove(&node);
         self.highest.retain(|(of, _), _| *of != node);
         self.gossips[node as usize] = Gossip::new(NodeKey(node), self.now);
+        self.tables[node as usize] = Tables::new(NodeKey(node));
         self.own[node as usize] = version(NodeKey(node), generation, 0);
         self.publish(node);
     }
@@ -192,10 +206,10 @@ impl World {
                         self.publish(node);
                     }
                 }
-                Output::Changed(_)
-                | Output::Contested(_)
-                | Output::Gone(..)
-                | Output::Synced(_) => {}
+                Output::Changed(of) | Output::Gone(of, _) => {
+                    self.tables[node as usize].take(&self.gossips[node as usize], of);
+                }
+                Output::Contested(_) | Output::Synced(_) => {}
             }
         }
     }
@@ -335,11 +349,12 @@ proptest! {
             world.apply(event);
             world.check()?;
         }
-        // Every node can be reached by honest ones, and hears the liar too. After a wrong age, what
-        // a node says next makes up for it.
-        for node in 1..NODES {
-            if !world.links.contains(&(node - 1, node)) {
-                world.set_link(node - 1, node, true);
+        // Every node can be reached by honest ones, in three links at most, and hears the liar too.
+        // After a wrong age, what a node says next makes up for it.
+        for node in 0..NODES {
+            let next = (node + 1) % NODES;
+            if !world.links.contains(&(node.min(next), node.max(next))) {
+                world.set_link(node, next, true);
             }
         }
         (0..NODES).for_each(|node| world.befriend(node));
@@ -351,6 +366,9 @@ proptest! {
             if round < 200 {
                 let lie = random_lie(&mut random);
                 world.lie(random.below(NODES), lie);
+                if random.below(8) == 0 {
+                    world.publish(random.below(NODES));
+                }
             }
             while !world.on_the_way.is_empty() {
                 let index = random.below(world.on_the_way.len() as u64) as usize;
@@ -363,5 +381,17 @@ proptest! {
             let held: Vec<_> = gossip.adverts().map(|advert| advert.value().version()).collect();
             prop_assert_eq!(&held, &world.own);
         }
+        tables::agree(&world.tables)?;
+    }
+}
+
+/// How a node describes one of its links. Its other end describes it the same.
+fn link_between(a: u64, b: u64, node: u64) -> RawLink {
+    RawLink {
+        peer: NodeKey(a + b - node),
+        rtt_us: Some(10_000 * (1 + (a * 3 + b) % 4)),
+        loss_ppm: (a + b) % 2 * 1_000,
+        limit_bytes: 1_200,
+        health: LinkHealth::Usable,
     }
 }
