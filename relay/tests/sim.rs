@@ -27,6 +27,8 @@ mod links;
 mod load;
 #[path = "sim/misbehaviour.rs"]
 mod misbehaviour;
+#[path = "sim/overlay.rs"]
+mod overlay;
 #[path = "sim/peers.rs"]
 mod peers;
 #[path = "../../staging/src/sim/raw.rs"]

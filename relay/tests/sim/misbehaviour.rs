@@ -444,9 +444,10 @@ async fn datagrams_that_ask_for_too_much_or_for_nothing_are_dropped_and_counted(
     sleep(ms(100)).await;
     let counts = &scene.fleet.mesh(scene.a).counts;
     let dropped = |why| counts.packets_dropped.value(why);
-    assert_eq!(dropped(PacketDrop::UnknownFlow), 2);
-    assert_eq!(dropped(PacketDrop::Unsupported), 1);
-    assert_eq!(dropped(PacketDrop::NotOfLink), 2);
+    // One of them may have been opened through the peer, as far as this node can tell.
+    assert_eq!(dropped(PacketDrop::UnknownFlow), 3);
+    assert_eq!(dropped(PacketDrop::NoLink), 1);
+    assert_eq!(dropped(PacketDrop::NotOfLink), 1);
     assert_eq!(counts.packets_dropped.total(), 5);
     let refused = |why| counts.headers_refused.value(why);
     assert_eq!(refused(HeaderErrorReason::TooShort), 2);
