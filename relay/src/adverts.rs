@@ -223,7 +223,7 @@ impl Regions {
         if self.names.len() >= Self::MAX {
             return Err(TooManyRegions);
         }
-        let id = RegionId(u32::try_from(self.names.len()).expect("MAX is far below"));
+        let id = RegionId(self.names.len() as u32);
         let name: Arc<str> = name.into();
         self.names.push(Arc::clone(&name));
         self.ids.insert(name, id);

@@ -80,7 +80,10 @@ mod message {
 #[cfg(test)]
 mod tests {
     use super::{FrameErrorReason, FrameKind, HeaderErrorReason, PieceErrorReason, RelayedKind};
-    use crate::code::{CloseCode, FlowCode, RefuseCode, StreamCode};
+    use crate::{
+        adverts::AdvertRefusedReason,
+        code::{CloseCode, FlowCode, RefuseCode, StreamCode},
+    };
 
     #[test]
     fn every_frame_type_code_and_reason_stands_in_the_document() {
@@ -100,10 +103,11 @@ mod tests {
             let row = format!("| {} | `{kind}` | ", kind.number());
             assert!(document.contains(&row), "{row}");
         }
+        let advert = AdvertRefusedReason::ALL.iter().map(|reason| reason.word());
         let header = HeaderErrorReason::ALL.iter().map(|reason| reason.word());
         let piece = PieceErrorReason::ALL.iter().map(|reason| reason.word());
         let frame = FrameErrorReason::ALL.iter().map(|reason| reason.word());
-        for word in header.chain(piece).chain(frame) {
+        for word in header.chain(piece).chain(frame).chain(advert) {
             let row = format!("| `{word}` |");
             assert!(document.contains(&row), "{row}");
         }

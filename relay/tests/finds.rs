@@ -19,6 +19,8 @@ mod name;
 mod packet_header;
 #[path = "../../fuzz/checks/reassembly.rs"]
 mod reassembly;
+#[path = "../../fuzz/checks/signed_advert.rs"]
+mod signed_advert;
 
 use std::{
     fs,
@@ -28,7 +30,7 @@ use std::{
 /// Panics if something is wrong with what it makes of an input.
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 7] = [
+const TARGETS: [(&str, Check); 8] = [
     ("certificate", certificate::check),
     ("config", config::check),
     ("control_frame", control_frame::check),
@@ -36,6 +38,7 @@ const TARGETS: [(&str, Check); 7] = [
     ("name", name::check),
     ("packet_header", packet_header::check),
     ("reassembly", reassembly::check),
+    ("signed_advert", signed_advert::check),
 ];
 
 fn fuzz() -> PathBuf {

@@ -1,6 +1,7 @@
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use router::{
     advert::{Content, Publisher, PublisherConfig, RawAdvert, RawLink, State},
     cost::{Loss, Measure},
@@ -9,6 +10,7 @@ use router::{
 
 use super::*;
 use crate::{
+    clock,
     env::Certificates,
     identity::{
         FixedCertificates, Pem,
@@ -56,7 +58,7 @@ fn raw(id: &NodeId, region: RegionId) -> RawAdvert {
         release: "0123abcd".to_owned(),
         labels: BTreeMap::from([("canary".to_owned(), "no".to_owned())]),
         links: vec![RawLink {
-            peer: router::graph::NodeKey(2),
+            peer: graph::NodeKey(2),
             rtt_us: Some(83_000),
             loss_ppm: 100,
             limit_bytes: 1_382,
@@ -208,6 +210,43 @@ fn a_scheme_that_is_not_the_keys_is_refused() {
 }
 
 #[test]
+fn keys_of_every_kind_that_a_node_may_have_sign_what_others_believe() {
+    let authority = authority("example.org", 1);
+    let mut receiver = Receiver::new(&authority);
+    for kind in [
+        &rcgen::PKCS_ED25519,
+        &rcgen::PKCS_ECDSA_P256_SHA256,
+        &rcgen::PKCS_ECDSA_P384_SHA384,
+    ] {
+        let ca = KeyPair::from_pem(&authority.key_pem()).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(authority.certificate_pem(), &ca).unwrap();
+        let mut params = CertificateParams::default();
+        params.not_before = now().into();
+        params.not_after = (now() + DAY).into();
+        params.subject_alt_names = vec![SanType::URI(id("a").uri().try_into().unwrap())];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        let key = KeyPair::generate_for(kind).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let pem = Pem {
+            certificate: certificate.pem().into_bytes(),
+            key: key.serialize_pem().into_bytes(),
+            bundle: authority.certificate_pem().as_bytes().to_vec(),
+        };
+        let said = signed(&FixedCertificates::new(pem).load(now()).unwrap());
+        assert_eq!(receiver.hear(said.signed()), Ok(said.value().clone()));
+        let mut envelope = SignedStatement::decode(said.signed()).unwrap();
+        let mut signature = envelope.signature.to_vec();
+        signature[20] ^= 1;
+        envelope.signature = signature.into();
+        let bytes = envelope.encode().unwrap();
+        assert_eq!(receiver.refuses(&bytes), AdvertRefusedReason::BadSignature);
+    }
+}
+
+#[test]
 fn a_chain_is_believed_until_it_ends_also_where_it_is_remembered() {
     let authority = authority("example.org", 1);
     let a = material(&authority, &id("a"));
@@ -291,7 +330,7 @@ fn what_others_would_refuse_is_not_signed_and_what_they_adjust_is_adjusted() {
     let region = regions.intern("eu-west").unwrap();
     let sign = |change: &dyn Fn(&mut Content)| {
         // A publisher does not check what it is told.
-        let start = Instant::now();
+        let start = clock::now();
         let node = id("a").key().into();
         let mut publisher = Publisher::new(PublisherConfig::default(), node, 1, 0, start);
         let mut content = Advert::try_new(raw(&id("a"), region))
@@ -321,10 +360,10 @@ fn what_others_would_refuse_is_not_signed_and_what_they_adjust_is_adjusted() {
             health: LinkHealth::Usable,
             limit_bytes: u16::MAX,
         };
-        content.links = BTreeMap::from([(router::graph::NodeKey(2), link)]);
+        content.links = BTreeMap::from([(graph::NodeKey(2), link)]);
     });
     let said = said.unwrap();
-    let link = said.value().content().links[&router::graph::NodeKey(2)];
+    let link = said.value().content().links[&graph::NodeKey(2)];
     assert_eq!(link.measure.unwrap().rtt, Duration::from_micros(83_000));
     assert_eq!(link.limit_bytes, router::advert::MAX_PACKET_BYTES);
     assert_eq!(
@@ -352,7 +391,7 @@ fn an_advert_that_is_too_long_or_cannot_be_read_is_malformed() {
 fn a_signed_advert_beyond_bounds_is_refused() {
     let authority = authority("example.org", 1);
     let a = material(&authority, &id("a"));
-    let start = Instant::now();
+    let start = clock::now();
     let node = id("a").key().into();
     let mut publisher = Publisher::new(PublisherConfig::default(), node, 1, 0, start);
     let mut content = advert_of(&id("a")).content().clone();
@@ -366,22 +405,19 @@ fn a_signed_advert_beyond_bounds_is_refused() {
 
 #[test]
 fn a_known_chain_is_not_checked_again_until_the_bundle_is_loaded_anew() {
-    let authority = authority("example.org", 1);
-    let (a, b) = (
-        material(&authority, &id("a")),
-        material(&authority, &id("b")),
-    );
-    let mut receiver = Receiver::new(&authority);
+    let (ours, other) = (authority("example.org", 1), authority("example.org", 2));
+    let (a, b) = (material(&ours, &id("a")), material(&ours, &id("b")));
+    let mut receiver = Receiver::new(&ours);
     for _ in 0..3 {
         receiver.hear(signed(&a).signed()).unwrap();
         receiver.hear(signed(&b).signed()).unwrap();
     }
     assert_eq!((receiver.chains.checks(), receiver.chains.len()), (2, 2));
-    receiver.material = material(&authority, &id("receiver"));
+    receiver.material = material(&ours, &id("receiver"));
     receiver.hear(signed(&a).signed()).unwrap();
     assert_eq!((receiver.chains.checks(), receiver.chains.len()), (3, 1));
     // A bundle without their CA.
-    receiver.material = Receiver::new(&super::tests::authority("example.org", 2)).material;
+    receiver.material = Receiver::new(&other).material;
     assert_eq!(
         receiver.refuses(signed(&a).signed()),
         AdvertRefusedReason::Untrusted
@@ -449,28 +485,4 @@ proptest! {
         let mut receiver = Receiver::new(&authority("example.org", 1));
         prop_assert!(receiver.hear(&bytes).is_err());
     }
-}
-
-/// Prints what signing and checking cost; of use with optimisation only.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_signing_and_checking() {
-    let authority = authority("example.org", 1);
-    let a = material(&authority, &id("a"));
-    let said = signed(&a);
-    let mut receiver = Receiver::new(&authority);
-    let each = |what: &str, run: &mut dyn FnMut()| {
-        let begin = Instant::now();
-        (0..2_000).for_each(|_| run());
-        println!("{what}: {:?}", begin.elapsed() / 2_000);
-    };
-    println!("{} bytes", said.signed().len());
-    each("sign", &mut || drop(signed(&a)));
-    each("check, chain known", &mut || {
-        drop(receiver.hear(said.signed()))
-    });
-    each("check, chain new", &mut || {
-        receiver.chains = Chains::default();
-        drop(receiver.hear(said.signed()));
-    });
 }

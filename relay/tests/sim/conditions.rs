@@ -24,10 +24,14 @@ impl Stage {
     async fn new(seed: u64, path: PairModel) -> Self {
         let mut far = None;
         let tables = udp_listen(LISTEN, "{ node = \"us/c\" }");
-        let mut scene = Scene::with_tables(seed, &tables, |fleet, a, _| {
+        let mut scene = Scene::with_tables(seed, &tables, |fleet, a, b| {
             let c = fleet.add("us", "c", UDP_SERVICE);
             fleet.model(a, c, path);
             fleet.pair(a, c);
+            // There is no other way, so that traffic stays on the link whatever it does.
+            let (near, far_off) = (fleet.machine(b), fleet.machine(c));
+            fleet.sim.cut(near, far_off);
+            fleet.sim.cut(far_off, near);
             far = Some(c);
         })
         .await;
