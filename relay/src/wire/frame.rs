@@ -125,8 +125,7 @@ pub enum Frame {
     AdvertRequest(Vec<Version>),
     /// All adverts that the sender holds, in short.
     AdvertDigest(Box<Digest>),
-    /// What the sender's direction of the link brought to the receiver of its packets, as of now.
-    /// Whether it can be true is for [`Ledger`](router::window::Ledger) to say.
+    /// What the sender of this frame has received on the link so far. Whether it can be true is for [`Ledger`](router::window::Ledger) to say.
     LinkReport(ArrivalReport),
     /// Something between two nodes, carried by those between them.
     Relayed(Box<Relayed>),

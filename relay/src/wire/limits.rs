@@ -1,10 +1,9 @@
 //! How long and how many things on the wire may be, checked before anything is believed.
 //!
 //! The configuration holds a node's own values to the same limits, so that what it sends passes at
-//! its peers. Together they keep every frame that a node makes far below [`MAX_MESSAGE_BYTES`].
+//! its peers. Together they keep every frame that a node makes below [`MAX_MESSAGE_BYTES`].
 
-/// Longest message of a control frame. The largest that is needed is a full list of services, about
-/// 40 KiB.
+/// Longest message of a control frame. The largest that is needed is a full list of versions, 56 KiB.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Bytes before the message of a control frame: its length (u32) and its type (u16).
