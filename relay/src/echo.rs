@@ -108,13 +108,13 @@ impl Echoes {
         Ok((Waiter { echoes: self, id }, heard))
     }
 
-    /// Node `from` answers.
-    pub(crate) fn handle_reply(&self, from: NodeKey, id: u64) {
+    /// Node `from` answers, as was heard over `link`.
+    pub(crate) fn handle_reply(&self, link: &Arc<Link>, from: NodeKey, id: u64) {
         let mut waiting = self.waiting.lock();
-        // Another node's answer proves nothing about the one that was asked.
-        if waiting
-            .get(&id)
-            .is_some_and(|asked| asked.way.destination == from)
+        // Another node's answer, or one on another way, proves nothing about what was asked.
+        let is_meant =
+            |asked: &Waiting| asked.way.destination == from && Arc::ptr_eq(&asked.way.first, link);
+        if waiting.get(&id).is_some_and(is_meant)
             && let Some(asked) = waiting.remove(&id)
         {
             let _ = asked.answer.send(Ok(()));

@@ -35,15 +35,17 @@ struct Forward {
 
 impl Forwards {
     /// Takes a packet that came over `from` and has hops to go.
+    ///
+    /// - `us`: this node, whose key takes a hash to compute.
     pub(super) fn handle_packet(
         &mut self,
         now: Instant,
-        mesh: &Mesh,
+        us: NodeKey,
         from: &Arc<Link>,
         mut header: PacketHeader,
         payload: Bytes,
     ) {
-        let us = mesh.id.key();
+        let mesh = &from.mesh;
         let next = match next_hop_of_packet(us, from.peer_key, &header) {
             Ok(Some(next)) => next,
             Ok(None) => return,
@@ -52,7 +54,7 @@ impl Forwards {
         let (next, rest) = next;
         let Some(to) = self.link_to(mesh, next) else {
             mesh.counts.drop_packet(PacketDrop::NoLink);
-            return self.tell_unreachable(now, mesh, from, &header, next);
+            return self.tell_unreachable(now, us, from, &header, next);
         };
         header.hops = rest;
         self.packets.push(Forward {
@@ -74,7 +76,7 @@ impl Forwards {
     }
 
     /// Sends everything. What a link does not take is dropped, and counted by its reason.
-    pub(super) fn flush(&mut self, mesh: &Mesh, from: &Link) {
+    pub(super) fn flush(&mut self, from: &Link) {
         self.last = None;
         if self.packets.is_empty() {
             return;
@@ -95,7 +97,7 @@ impl Forwards {
                 Err(NotForwarded::Dropped) => {}
             }
         }
-        mesh.counts.packets_forwarded.add(forwarded);
+        from.mesh.counts.packets_forwarded.add(forwarded);
     }
 
     /// The ingress finds another way. Packets back are stuck where packets forward are, and their
@@ -103,7 +105,7 @@ impl Forwards {
     fn tell_unreachable(
         &mut self,
         now: Instant,
-        mesh: &Mesh,
+        us: NodeKey,
         from: &Arc<Link>,
         header: &PacketHeader,
         next: NodeKey,
@@ -112,10 +114,13 @@ impl Forwards {
         if header.direction == Direction::Back || !self.stuck.handle_packet(now, flow) {
             return;
         }
-        let (flow, at) = (Some(flow), mesh.id.key());
-        let body = RelayedBody::Unreachable { flow, at, next };
+        let body = RelayedBody::Unreachable {
+            flow: Some(flow),
+            at: us,
+            next,
+        };
         if let Some(way) = towards_ingress(from, header) {
-            way.say(at, body);
+            way.say(us, body);
         }
     }
 }

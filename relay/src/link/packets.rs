@@ -160,33 +160,7 @@ impl PacketLoop {
             self.handle_datagram(now, datagram);
         }
         self.deliveries.flush(now, &self.mesh.counts);
-        self.forwards.flush(&self.mesh, &self.link);
-        self.report(now);
-    }
-
-    /// Sets the timer to the next report; `false` if none is awaited.
-    fn arm(&self, timer: Pin<&mut Sleep>) -> bool {
-        let Some(at) = self.incoming.poll_timeout() else {
-            return false;
-        };
-        if timer.deadline() != at.into() {
-            timer.reset(at.into());
-        }
-        true
-    }
-
-    /// Tells both ends of what came, if that is due.
-    fn report(&mut self, now: Instant) {
-        let Some(report) = self.incoming.take_report(now) else {
-            return;
-        };
-        if let Some((least, _)) = report.variation {
-            let event = LinkEvent::Measured(Measure::Received { delay: least });
-            let event = PeerEvent::Link(Box::new((self.link.generation, event)));
-            // A keeper without room for it hears the next one.
-            let _ = self.keeper.try_send(event);
-        }
-        self.link.send_frame(Frame::LinkReport(report));
+        self.forwards.flush(&self.link);
     }
 
     fn handle_command(&mut self, command: PacketCommand) {
@@ -228,10 +202,8 @@ impl PacketLoop {
 
     fn handle_packet(&mut self, now: Instant, header: &PacketHeader, payload: Bytes) {
         if !header.hops.as_slice().is_empty() {
-            let (mesh, link) = (&self.mesh, &self.link);
-            return self
-                .forwards
-                .handle_packet(now, mesh, link, *header, payload);
+            let (us, link) = (self.our_key, &self.link);
+            return self.forwards.handle_packet(now, us, link, *header, payload);
         }
         if !self.is_of_this_link(header) {
             return self.mesh.counts.drop_packet(PacketDrop::NotOfLink);

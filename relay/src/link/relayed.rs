@@ -30,7 +30,10 @@ pub(super) fn handle(mesh: &Arc<Mesh>, link: &Arc<Link>, relayed: Relayed) {
     match next_hop(us, &passed, relayed.hops) {
         Err(Loop) => {
             refused.incr(ForwardRefusal::Loop);
-            refuse(us, link, &relayed, RefuseCode::Loop);
+            // An answer would go along what is passed, and visit this node twice itself.
+            if !passed.contains(&us) {
+                refuse(us, link, &relayed, RefuseCode::Loop);
+            }
         }
         Ok(None) => take_in(mesh, link, relayed),
         Ok(Some((next, rest))) => match mesh.links.get(next) {
@@ -148,7 +151,7 @@ fn take_in(mesh: &Arc<Mesh>, link: &Arc<Link>, relayed: Relayed) {
             }
         }
         RelayedBody::Echo { id } => way.say(us, RelayedBody::EchoReply { id }),
-        RelayedBody::EchoReply { id } => mesh.echoes.handle_reply(origin, id),
+        RelayedBody::EchoReply { id } => mesh.echoes.handle_reply(link, origin, id),
         RelayedBody::Unknown { .. } => mesh.counts.frames_skipped.incr(),
     }
 }

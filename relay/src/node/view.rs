@@ -25,7 +25,7 @@ use crate::{
     link::Link,
     links::{ConditionChange, PairFigures, Peer},
     mesh::Mesh,
-    routes::Fit,
+    routes::{Fit, Way},
     seeker::Seeking,
     services::Destination,
     tasks::{Scope, TaskRow, Tasks},
@@ -158,6 +158,18 @@ impl View {
             .collect()
     }
 
+    /// The node that a way leads to, and over which peer if not straight.
+    fn name_of(&self, way: &Way) -> String {
+        let first = &way.first.peer;
+        if way.is_direct() {
+            return first.to_string();
+        }
+        match self.mesh.node_id(way.destination) {
+            Some(node) => format!("{node} over {first}"),
+            None => format!("{} over {first}", way.destination),
+        }
+    }
+
     fn listens(&self) -> Vec<ListenView> {
         let listens = self.mesh.config.listens().iter().zip(&self.listens);
         listens
@@ -179,7 +191,7 @@ impl View {
                     address: address.to_string(),
                     service: listen.service.clone(),
                     to,
-                    via: via.map(|way| way.first.peer.to_string()),
+                    via: via.map(|way| self.name_of(&way)),
                 }
             })
             .collect()

@@ -14,7 +14,7 @@ use crate::{
     clock,
     code::{RefuseCode, StreamCode},
     counts::{Counts, ForwardRefusal, StreamEnd},
-    deadline::{Receiver, SendError, Sender},
+    deadline::{ReadError, Receiver, SendError, Sender},
     id::NodeKey,
     link::{Link, frames::encoded, requests::refuse},
     mesh::Mesh,
@@ -90,52 +90,68 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
     }
 }
 
-/// Copies between two streams of links, both ways, until both are through, or one breaks.
+/// Copies between two streams of links, both ways, until both halves are through.
 ///
-/// A half that ends in order is ended in order, and one that breaks resets everything with its
-/// code, as between a stream and a local connection: see [`splice`](super::splice).
+/// A half that ends in order is ended in order, and one that breaks is broken off with its code on
+/// both sides. The other half goes on: a node that refuses stops reading before its refusal is
+/// through, and where all is lost, the ends break off the other half themselves.
 ///
 /// - `early`: bytes that were read with the first frame of `near`.
 /// - `answer_by`: when the first bytes of `far` must be there.
 ///
 /// # Errors
-/// [`SpliceError`]: what broke. Everything is reset when it returns.
+/// [`SpliceError`]: what broke. Everything has ended when it returns.
 ///
 /// # Cancel safety
 /// Dropping the future resets both streams.
 async fn join(
     counts: &Counts,
-    near: (Sender, Receiver),
-    far: (Sender, Receiver),
+    (mut to_near, mut from_near): (Sender, Receiver),
+    (mut to_far, mut from_far): (Sender, Receiver),
     early: Bytes,
     answer_by: Instant,
     task: &Task,
 ) -> Result<(), SpliceError> {
-    let (mut to_near, mut from_near) = near;
-    let (mut to_far, mut from_far) = far;
-    let result = {
-        let there = copy(counts, &mut from_near, &mut to_far, early);
-        let back = async {
-            let answer = from_far.read(CHUNK_BYTES, answer_by).await?;
-            let Some(answer) = answer else {
-                return end(&mut to_near).await;
-            };
-            copy(counts, &mut from_far, &mut to_near, answer).await
-        };
-        tokio::select! {
-            biased;
-            () = task.stopping() => Err(SpliceError::Shutdown),
-            both = async { tokio::try_join!(there, back) } => both.map(|_| ()),
-        }
+    let handles = [to_near.handle(), to_far.handle()];
+    let there = async move {
+        let copied = copy(counts, &mut from_near, &mut to_far, early).await;
+        break_off(&copied, to_far, from_near);
+        copied
     };
-    if let Err(error) = &result {
-        let code = error.code();
-        to_near.reset(code);
-        to_far.reset(code);
-        from_near.stop(code);
-        from_far.stop(code);
+    let back = async move {
+        let copied = async {
+            match from_far.read(CHUNK_BYTES, answer_by).await? {
+                Some(answer) => copy(counts, &mut from_far, &mut to_near, answer).await,
+                None => end(&mut to_near).await,
+            }
+        };
+        let copied = copied.await;
+        break_off(&copied, to_near, from_far);
+        copied
+    };
+    tokio::select! {
+        biased;
+        () = task.stopping() => {
+            // The halves are dropped with this, and reset so.
+            for handle in &handles {
+                handle.close(StreamCode::Shutdown);
+            }
+            Err(SpliceError::Shutdown)
+        }
+        (there, back) = async { tokio::join!(there, back) } => match there {
+            // Refused, and both ends know: what was on its way there is of no use.
+            Err(SpliceError::Send(SendError::Stopped(_)))
+            | Err(SpliceError::Receive(ReadError::Reset(StreamCode::Refused))) => back,
+            there => back.and(there),
+        },
     }
-    result
+}
+
+fn break_off(copied: &Result<(), SpliceError>, to: Sender, from: Receiver) {
+    if let Err(error) = copied {
+        to.reset(error.code());
+        from.stop(error.code());
+    }
 }
 
 async fn copy(
