@@ -19,7 +19,7 @@ use causeway::{
     keeper::Role,
     link::setup::{self, Established, SetupError, Times},
     transport::{self, MemoryBudget},
-    wire::{Datagram, Frame, FrameDecoder, Hello, PROTOCOL, Probe},
+    wire::{Datagram, Frame, FrameDecoder, Hello, PROTOCOL, Probe, TooLarge},
 };
 use netem::sim::Host;
 use parking_lot::Mutex;
@@ -250,6 +250,8 @@ pub struct RawLink {
     pub peer_generation: NodeGeneration,
     /// Every frame that came, but for probes.
     pub heard: Arc<Mutex<Vec<Frame>>>,
+    /// Every answer that a packet was too large for the next link.
+    pub too_large: Arc<Mutex<Vec<TooLarge>>>,
     say: mpsc::Sender<Bytes>,
 }
 
@@ -298,13 +300,17 @@ impl RawLink {
             }
         }));
         let datagrams = connection.clone();
+        let too_large = Arc::<Mutex<Vec<TooLarge>>>::default();
+        let notes = too_large.clone();
         drop(raw.host.spawn(async move {
             while let Ok(bytes) = datagrams.read_datagram().await {
-                if let (Ok(Datagram::Probe(probe)), true) =
-                    (Datagram::decode(&bytes), answers.packets)
-                {
-                    let reply = datagram(&Datagram::ProbeReply(probe));
-                    let _ = datagrams.try_send_datagram(reply);
+                match Datagram::decode(&bytes) {
+                    Ok(Datagram::Probe(probe)) if answers.packets => {
+                        let reply = datagram(&Datagram::ProbeReply(probe));
+                        let _ = datagrams.try_send_datagram(reply);
+                    }
+                    Ok(Datagram::TooLarge(answer)) => notes.lock().push(answer),
+                    _ => {}
                 }
             }
         }));
@@ -313,6 +319,7 @@ impl RawLink {
             generation,
             peer_generation: hello.generation,
             heard,
+            too_large,
             say,
         };
         if answers.promotions && Role::of(raw.id.key(), peer.key()) == Role::Arbiter {
