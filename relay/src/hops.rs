@@ -94,6 +94,7 @@ mod tests {
             },
             sequence: 0,
             sent_us: 0,
+            link_sequence: 0,
             lifetime_ms: 0,
             fragment: None,
             hops: hops(ahead),

@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use self::pair::Measure;
-use self::pair::Pair;
-pub use self::pair::{ConditionChange, PairFigures};
 use router::liveness::Health;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+pub(crate) use self::pair::Measure;
+use self::pair::Pair;
+pub use self::pair::{ConditionChange, PairFigures};
 use crate::{
     clock,
     code::CloseCode,
@@ -221,6 +221,7 @@ impl PeerTask {
             };
         }
         self.turn_away();
+        task.waits(Wait::Message);
         self.tell_gone().await;
         // The roster finds it out by itself if it has no room for this.
         let _ = self.mesh.roster.try_send(RosterEvent::Ended);

@@ -66,6 +66,8 @@ pub(crate) struct Roster {
     generation: OwnGeneration,
     events: mpsc::Receiver<RosterEvent>,
     peers: BTreeMap<NodeKey, Kept>,
+    /// What the router wanted last.
+    routed: BTreeMap<NodeKey, (NodeId, Vec<HostPort>)>,
     /// By the addresses that are configured without a name.
     sought: BTreeMap<Vec<HostPort>, Sought>,
     fingerprint: u64,
@@ -132,6 +134,7 @@ impl Roster {
             generation,
             events,
             peers: BTreeMap::new(),
+            routed: BTreeMap::new(),
             sought: BTreeMap::new(),
             fingerprint: mesh.env.certificates.fingerprint(),
             next_check: clock::now() + CHECK_EVERY,
@@ -280,6 +283,10 @@ impl Roster {
         let mut gone = Vec::new();
         for (key, kept) in &mut self.peers {
             match kept.wanted {
+                // It is in the mesh, and its link stays for that.
+                Wanted::Yes if !stays(key) && self.routed.contains_key(key) => {
+                    kept.wanted = Wanted::ByRouter;
+                }
                 Wanted::Yes if !stays(key) => {
                     info!(peer = %kept.id, "no longer configured");
                     kept.wanted = Wanted::NoMore;
@@ -314,10 +321,10 @@ impl Roster {
     /// What is configured stays as it is: an operator who names addresses has a reason.
     async fn handle_wanted(&mut self, wanted: Vec<(NodeId, Vec<HostPort>)>) {
         self.forget_ended();
-        let wanted: BTreeMap<NodeKey, _> = wanted.into_iter().map(|w| (w.0.key(), w)).collect();
+        self.routed = wanted.into_iter().map(|w| (w.0.key(), w)).collect();
         let mut gone = Vec::new();
         for (key, kept) in &mut self.peers {
-            if kept.wanted == Wanted::ByRouter && !wanted.contains_key(key) {
+            if kept.wanted == Wanted::ByRouter && !self.routed.contains_key(key) {
                 kept.wanted = Wanted::NoMore;
                 gone.push(*key);
             }
@@ -325,7 +332,7 @@ impl Roster {
         for key in gone {
             self.tell(key, PeerEvent::Forget(CloseCode::Removed)).await;
         }
-        for (key, (id, addresses)) in wanted {
+        for (key, (id, addresses)) in self.routed.clone() {
             let Some(kept) = self.peers.get_mut(&key) else {
                 if self.peers.len() < self.mesh.config.limits().links {
                     self.keep(&id, addresses, Wanted::ByRouter);

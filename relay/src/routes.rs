@@ -13,6 +13,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 pub use router::router::Traffic as Kind;
+use router::{
+    cost::{Cost, Load},
+    graph::Service,
+};
 
 use crate::{
     id::NodeKey,
@@ -65,6 +69,12 @@ pub struct Route {
     pub primary: Arc<Way>,
     /// What shares no link with it, if there is such a way.
     pub backup: Option<Arc<Way>>,
+    /// What the way in use costs.
+    pub cost: Cost,
+    /// How much of what it can do the destination does.
+    pub load: Load,
+    /// Whether the destination takes new work.
+    pub service: Service,
 }
 
 impl From<Class> for Kind {

@@ -1,11 +1,19 @@
 //! What this node exposes, to whom, and what its peers say that they expose.
 
+mod candidates;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use router::{
+    cost::{Cost, Load},
+    graph,
+};
+
+use self::candidates::Candidate;
 use crate::{
     code::RefuseCode,
     config::{self, HostPort, Target, Transport},
@@ -153,15 +161,17 @@ impl Destination {
 
     /// The ways that lead to the service now, the best first.
     ///
-    /// For a region these are all ways to all of its nodes that expose the service to this node:
-    /// those that are reached by a link before those that are not, nearer ones first.
+    /// For a region these are all ways to all of its nodes that expose the service to this node, in
+    /// the order of [`candidates::order`].
     ///
+    /// - `draw`: spreads flows over nodes that are as good; should differ between them.
     /// - `stay`: a node whose ways are the only ones, as long as it has any that carries packets.
     pub(crate) fn ways(
         &self,
         mesh: &Mesh,
         kind: Kind,
         service: ServiceKind,
+        draw: u64,
         stay: Option<NodeKey>,
     ) -> Vec<Arc<Way>> {
         if let Some(node) = stay {
@@ -178,17 +188,9 @@ impl Destination {
         let exposing = peers
             .iter()
             .filter(|(_, peer)| peer.id.region() == region && peer.exposes(&self.service, service));
-        let mut nodes: Vec<Vec<Arc<Way>>> = exposing
-            .map(|(node, _)| ways_to(mesh, kind, *node))
-            .filter(|ways| !ways.is_empty())
-            .collect();
-        nodes.sort_by_key(|ways| {
-            let first = ways.iter().find(|way| way.fit() != Fit::Gone);
-            first.map_or((2, Duration::MAX), |way| {
-                (u8::from(!way.is_direct()), way.first.srtt())
-            })
-        });
-        nodes.into_iter().flatten().collect()
+        let candidates = exposing.filter_map(|(node, _)| candidate(mesh, kind, *node));
+        let ordered = candidates::order(candidates.collect(), draw);
+        ordered.into_iter().flat_map(|node| node.ways).collect()
     }
 
     /// The way that a stream to the service takes, and another one for when it fails there; joins
@@ -204,9 +206,10 @@ impl Destination {
         &self,
         mesh: &Mesh,
         kind: Kind,
+        draw: u64,
         deadline: Instant,
     ) -> Result<(Arc<Way>, Option<Arc<Way>>), ConnectError> {
-        let mut ways = self.ways(mesh, kind, ServiceKind::Tcp, None);
+        let mut ways = self.ways(mesh, kind, ServiceKind::Tcp, draw, None);
         ways.retain(|way| way.fit() != Fit::Gone);
         ways.sort_by_key(|way| way.fit() != Fit::Good);
         let mut ways = ways.into_iter();
@@ -223,6 +226,24 @@ impl Destination {
             }),
         }
     }
+}
+
+/// A node of a region, if there is any way to it that carries packets.
+fn candidate(mesh: &Mesh, kind: Kind, node: NodeKey) -> Option<Candidate<Arc<Way>>> {
+    let ways = ways_to(mesh, kind, node);
+    let best = ways.iter().find(|way| way.fit() != Fit::Gone)?;
+    let srtt = Cost::from_micros(best.first.srtt().as_micros() as u64);
+    let route = mesh.routes.get(kind, node);
+    let (cost, load, service) = route
+        .map_or((srtt, Load::IDLE, graph::Service::Serving), |route| {
+            (route.cost, route.load, route.service)
+        });
+    Some(Candidate {
+        ways,
+        cost,
+        load,
+        service,
+    })
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ use crate::{
 /// - Say that an advert is older than it is. It is not taken to be older than the one before it. But
 ///   where nothing was known of its node, the node is forgotten early, until it speaks again; and
 ///   anywhere, if the liar is the first to tell what it says for all of [`EXPIRY`].
+/// - Let an older life of a node with a later generation expire here: until it is not remembered any
+///   more, [`GRAVES_FOR`], the node is refused and nobody tells it why. So is, without any liar, one
+///   whose clock was ahead and that comes back, with it set right, after it was forgotten.
 /// - Be silent, or keep news back: the other neighbours have it.
 /// - Flood: what is above [`ITEMS_PER_SECOND`] is dropped and counted. Honest nodes say less than
 ///   that: answers go out at once, and offers and requests wait for what answers left over. An offer
@@ -78,9 +81,20 @@ use crate::{
 ///
 /// # Scale
 ///
-/// Simulated with up to 300 nodes that all start within some seconds: 2 s after the last, each
-/// knows all. 1,000 that start at once do not get there within two minutes, for a reason that is
-/// not yet known; until it is, a mesh of that size is not supported.
+/// Simulated with up to 1,000 nodes, also ones that start all at once with two seeds: 2 s after the
+/// last, each knows all, and nothing was dropped or missed on the way. What a node sends to all
+/// neighbours, where an advert is 700 B and 40 B for each link:
+///
+/// | nodes | links | a second, when nothing changes | in all, to start | in the busiest second of that |
+/// | --- | --- | --- | --- | --- |
+/// | 10 | 7 | 0.5 kB | 47 kB | 16 kB |
+/// | 100 | 28 | 3.7 kB | 1.2 MB | 0.2 MB |
+/// | 300 | 42 | 11 kB | 4.4 MB | 1.1 MB |
+/// | 1,000 | 43 | 32 kB | 17 MB | 4.3 MB |
+///
+/// Those started 10, 20 and 100 a second and all at once. The 32 kB are reckoned from the row above,
+/// in proportion to the number of nodes but for the digests. To start is dear, because every node
+/// says several times which links it has by now, and each of these statements goes to all.
 ///
 /// Call a `handle_*` on every input, then drain [`Gossip::poll_output`], then arm
 /// [`Gossip::poll_timeout`]. `now` must never go backwards.

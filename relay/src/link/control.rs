@@ -201,7 +201,6 @@ impl Control {
                 }
             }
             Frame::ProbeReply { id } => self.liveness.handle_reply(now, Loop::Request, id),
-            Frame::LinkReport(report) => self.handle_report(&report).await,
             Frame::Services(declared) => self.link.set_declared(declared),
             Frame::ServicesDigest(digest) => self.compare_services(digest),
             Frame::ServicesWanted { .. } => self.declare_services(),
@@ -219,6 +218,7 @@ impl Control {
             | Frame::AdvertOffer(_)
             | Frame::AdvertRequest(_)
             | Frame::AdvertDigest(_)) => self.gossip(frame),
+            Frame::LinkReport(report) => self.handle_report(&report).await,
             Frame::CloseFlow {
                 flow,
                 direction: Direction::Forward,

@@ -57,6 +57,7 @@ impl Forwards {
             return self.tell_unreachable(now, us, from, &header, next);
         };
         header.hops = rest;
+        header.sent_us = mesh.micros(now);
         self.packets.push(Forward {
             to,
             header,

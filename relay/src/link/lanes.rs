@@ -101,14 +101,15 @@ impl Lanes {
         pushed.map_err(why_dropped)
     }
 
-    /// Sends a datagram of another node's packet on `link`, as it came but for its header.
+    /// Sends a datagram of another node's packet on `link`, as it came but for what belongs to the
+    /// link.
     ///
     /// # Errors
     /// Why it cannot go on, already counted; nobody here puts packets together or splits them.
     pub(super) fn forward(
         &mut self,
         link: &Arc<Link>,
-        header: PacketHeader,
+        mut header: PacketHeader,
         payload: &[u8],
     ) -> Result<(), NotForwarded> {
         let expected_bytes = self.expected_bytes;
@@ -121,6 +122,7 @@ impl Lanes {
             None => Err(PacketDrop::LinkClosed),
             Some(limit) if bytes > limit => Err(PacketDrop::TooLarge),
             Some(_) => {
+                header.link_sequence = link.next_sequence();
                 let datagram = write(&mut lane.buffer, expected_bytes, header, payload);
                 let pushed = link.outbox.push(Class::Data, datagram);
                 pushed.map_err(why_dropped)

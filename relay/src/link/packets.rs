@@ -161,6 +161,32 @@ impl PacketLoop {
         }
         self.deliveries.flush(now, &self.mesh.counts);
         self.forwards.flush(&self.link);
+        self.report(now);
+    }
+
+    /// Sets the timer to the next report; `false` if none is awaited.
+    fn arm(&self, timer: Pin<&mut Sleep>) -> bool {
+        let Some(at) = self.incoming.poll_timeout() else {
+            return false;
+        };
+        if timer.deadline() != at.into() {
+            timer.reset(at.into());
+        }
+        true
+    }
+
+    /// Tells both ends of what came, if that is due.
+    fn report(&mut self, now: Instant) {
+        let Some(report) = self.incoming.take_report(now) else {
+            return;
+        };
+        if let Some((least, _)) = report.variation {
+            let event = LinkEvent::Measured(Measure::Received { delay: least });
+            let event = PeerEvent::Link(Box::new((self.link.generation, event)));
+            // A keeper without room for it hears the next one.
+            let _ = self.keeper.try_send(event);
+        }
+        self.link.send_frame(Frame::LinkReport(report));
     }
 
     fn handle_command(&mut self, command: PacketCommand) {

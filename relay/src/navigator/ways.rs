@@ -40,9 +40,19 @@ impl Ways {
             let to = NodeKey::from(route.destination);
             let old = before.get(&to);
             let way = |path, standing| way(links, old, path, standing);
-            if let Some(primary) = route.path.and_then(|path| way(path, Standing::InUse)) {
-                let backup = route.backup.and_then(|path| way(path, Standing::Standby));
-                now.insert(to, Route { primary, backup });
+            let (Some(path), Some(node)) = (route.path, router.graph().node(route.destination))
+            else {
+                continue;
+            };
+            if let Some(primary) = way(path, Standing::InUse) {
+                let route = Route {
+                    primary,
+                    backup: route.backup.and_then(|path| way(path, Standing::Standby)),
+                    cost: path.cost(),
+                    load: node.load,
+                    service: node.service,
+                };
+                now.insert(to, route);
             }
         }
         // Those who send look here first: nothing is let go before what replaces it is there.

@@ -184,7 +184,7 @@ impl View {
                 };
                 let destination = Destination::new(listen.service.clone(), listen.to.clone());
                 let class = Class::from(listen.class);
-                let ways = destination.ways(&self.mesh, class.into(), kind, None);
+                let ways = destination.ways(&self.mesh, class.into(), kind, 0, None);
                 let via = ways.into_iter().find(|way| way.fit() != Fit::Gone);
                 ListenView {
                     kind: listen.transport.word().to_owned(),

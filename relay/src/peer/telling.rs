@@ -1,12 +1,9 @@
 //! Tells readers, the router and the operator what is thought of the peer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use router::health::Condition;
-use tokio::{
-    sync::mpsc::error::TrySendError,
-    time::{Duration, timeout},
-};
+use tokio::{sync::mpsc::error::TrySendError, time::timeout};
 use tracing::info;
 
 use super::{

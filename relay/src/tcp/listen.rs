@@ -141,7 +141,8 @@ struct Opened {
 async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServiceError> {
     let deadline = clock::now() + mesh.config.shared().open_timeout;
     // Streams are always bulk.
-    let ways = destination.ways_by(mesh, Kind::Bulk, deadline);
+    let draw = mesh.next_flow().into();
+    let ways = destination.ways_by(mesh, Kind::Bulk, draw, deadline);
     let (first, other) = match ways.await {
         Ok(ways) => ways,
         Err(error) => {

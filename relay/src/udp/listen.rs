@@ -193,9 +193,13 @@ impl Listen {
     /// Opens the flow on a way, if there is one; else it is asked for again.
     fn open(&mut self, now: Instant, flow: u32, client: SocketAddr) {
         let stay = self.carried.get(&flow).map(|carried| carried.node);
-        let ways = self
-            .destination
-            .ways(&self.mesh, self.known.kind, ServiceKind::Udp, stay);
+        let ways = self.destination.ways(
+            &self.mesh,
+            self.known.kind,
+            ServiceKind::Udp,
+            flow.into(),
+            stay,
+        );
         let fits = |way: &Arc<Way>| {
             way.fit() == Fit::Good && !self.table.avoids(now, flow, way, &self.known)
         };

@@ -22,6 +22,8 @@ pub(super) struct Fleet {
     /// Which part of a cut network a process is in.
     pub(super) part: fn(u64) -> u64,
     pub(super) bytes: Bytes,
+    /// Bytes of the second in which the most were sent.
+    pub(super) busiest_bytes: u64,
     random: SplitMix64,
 }
 
@@ -58,6 +60,7 @@ impl Fleet {
             sent: 0,
             part: |_| 0,
             bytes: Bytes::default(),
+            busiest_bytes: 0,
             random: SplitMix64(1),
         }
     }
@@ -107,12 +110,15 @@ impl Fleet {
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
+            let before = self.bytes.total();
             self.relink();
             for _ in 0..10 {
                 self.now += ms(100);
                 self.deliver();
                 self.time_out();
             }
+            let second = self.bytes.total() - before;
+            self.busiest_bytes = self.busiest_bytes.max(second);
         }
     }
 
@@ -360,7 +366,7 @@ fn encoded_bytes(message: &Message) -> u64 {
     FRAME_BYTES
         + match message {
             Message::Advert { advert, .. } => advert.signed().len() as u64 + 6,
-            Message::Digest(_) => 4 * BUCKETS as u64,
+            Message::Digest(_) => 8 * BUCKETS as u64,
             Message::Offer(versions) | Message::Request(versions) => {
                 VERSION_BYTES * versions.len() as u64
             }
@@ -380,8 +386,7 @@ pub(super) const TWIN: u64 = 10_000;
 const FRAME_BYTES: u64 = 10;
 /// Key 9, generation in milliseconds 7, sequence 3, tag and length 2.
 const VERSION_BYTES: u64 = 21;
-/// Signature 66, name 50, generation and sequence 10, release 66, addresses and ports 40, state,
-/// load and labels 30, the certificate's fingerprint 34, and tags.
-const ADVERT_BYTES: u64 = 320;
-/// Key 9, round trip 4, limit 3, health 2, tag and length 2; loss 3 where there is some.
-const LINK_BYTES: u64 = 21;
+/// Certificate chain, signature, name, release, addresses, ports, labels and tags.
+const ADVERT_BYTES: u64 = 700;
+/// Key, round trip, loss, limit and health, each with a tag.
+const LINK_BYTES: u64 = 40;
