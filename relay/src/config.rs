@@ -5,6 +5,7 @@
 //! key.
 
 mod address;
+mod cap;
 mod changes;
 mod document;
 mod error;
@@ -26,6 +27,7 @@ use toml::de::DeTable;
 
 pub use self::{
     address::{HostPort, NotHostPort},
+    cap::Cap,
     changes::Changes,
     error::{ConfigError, Fault, Problem},
     example::example,
@@ -61,6 +63,7 @@ pub struct Config {
     peers: Vec<Peer>,
     services: Vec<Service>,
     listens: Vec<Listen>,
+    caps: Vec<Cap>,
 }
 
 impl Config {
@@ -99,6 +102,11 @@ impl Config {
     /// The file that it was loaded from, to be loaded again; none if it was parsed from a text.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
+    }
+
+    /// What it may send to regions.
+    pub fn caps(&self) -> &[Cap] {
+        &self.caps
     }
 
     /// Who the node is.
@@ -206,6 +214,7 @@ fn assemble(table: &DeTable<'_>, dir: &Path, notes: &Notes<'_>) -> Option<Config
     let peers = peer::read(&root, node.id.as_ref());
     let services = traffic::read_services(&root);
     let listens = traffic::read_listens(&root, node.id.as_ref());
+    let caps = cap::read(&root);
     Some(Config {
         path: None,
         id: node.id?,
@@ -222,6 +231,7 @@ fn assemble(table: &DeTable<'_>, dir: &Path, notes: &Notes<'_>) -> Option<Config
         peers,
         services,
         listens,
+        caps,
     })
 }
 
@@ -237,6 +247,7 @@ static SECTIONS: &[&SectionKeys] = &[
     &peer::PEER,
     &traffic::SERVICE,
     &traffic::LISTEN,
+    &cap::CAP,
 ];
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ macro_rules! labels {
 labels! {
     /// Why a packet was dropped on this node.
     PacketDrop {
+        /// Its next region has had what it may have.
+        Capped = "capped",
         /// More came while their flow was opened than are held.
         HeldFull = "held_full",
         /// The link closed under it.

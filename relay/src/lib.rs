@@ -1,6 +1,7 @@
 //! The Causeway node: identity, links, services and their administration.
 
 pub(crate) mod acceptor;
+pub mod accounts;
 pub mod admin;
 pub(crate) mod admission;
 pub mod adverts;
@@ -21,6 +22,7 @@ pub mod identity;
 pub mod keeper;
 pub mod link;
 pub mod links;
+pub mod load;
 pub mod mesh;
 pub(crate) mod navigator;
 pub mod node;

@@ -33,6 +33,7 @@ use self::{
 };
 pub(crate) use self::{lanes::Lanes, packets::FlowSink};
 use crate::{
+    accounts::RegionAccount,
     clock,
     code::CloseCode,
     deadline::Connection,
@@ -89,6 +90,8 @@ pub struct Link {
     pub connection: Connection,
     /// Where packets to the peer go.
     pub outbox: Outbox,
+    /// What goes to and from the peer's region.
+    pub account: Arc<RegionAccount>,
     mesh: Arc<Mesh>,
     /// Boxed, since a channel keeps room for 32 of what it carries, or twice that.
     frames: mpsc::Sender<Box<Frame>>,
@@ -147,6 +150,7 @@ impl Link {
         let link = Arc::new(Self {
             generation,
             our_generation,
+            account: mesh.accounts.of(peer.region()),
             peer_key: peer.key(),
             peer,
             peer_generation: hello.generation,

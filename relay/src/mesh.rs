@@ -16,6 +16,7 @@ use router::{health::HealthConfig, liveness::LivenessConfig};
 use tokio::sync::mpsc;
 
 use crate::{
+    accounts::Accounts,
     config::{Config, HostPort, Liveness},
     counts::Counts,
     echo::Echoes,
@@ -23,6 +24,7 @@ use crate::{
     id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
     identity::{Material, PeerError},
     links::Links,
+    load::NodeLoad,
     navigator::NavigatorEvent,
     reaper::Reaper,
     roster::RosterEvent,
@@ -41,6 +43,10 @@ use crate::{
 pub struct Mesh {
     /// This node.
     pub id: NodeId,
+    /// What goes to and from each region.
+    pub accounts: Accounts,
+    /// How much of what it can do it does.
+    pub load: NodeLoad,
     /// What it was started with.
     pub config: Config,
     /// Everything outside the process.

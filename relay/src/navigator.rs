@@ -30,6 +30,7 @@ use crate::{
     config::HostPort,
     id::{NodeGeneration, NodeId, NodeKey},
     link::Link,
+    load::LoadWatch,
     mesh::Mesh,
     roster::RosterEvent,
     routes::Kind,
@@ -126,6 +127,8 @@ pub(crate) struct Navigator {
     router: Router,
     neighbours: Neighbours,
     ways: Ways,
+    load: LoadWatch,
+    region: RegionId,
     /// Who is known by adverts, by key.
     names: BTreeMap<NodeKey, NodeId>,
     /// Links that are wanted, and the addresses that the roster was told.
@@ -163,6 +166,8 @@ impl Navigator {
             neighbours: Neighbours::new(mesh.clone(), regions),
             router,
             ways: Ways::default(),
+            load: LoadWatch::new(mesh.config.limits(), now),
+            region,
             names: BTreeMap::from([(key, mesh.id.clone())]),
             wanted: BTreeMap::new(),
             unsaid: false,
@@ -201,7 +206,7 @@ impl Navigator {
 
     async fn next_wake(&mut self, task: &Task) -> Wake {
         task.waits(Wait::Message);
-        let timer = self.router.poll_timeout();
+        let timer = self.router.poll_timeout().min(self.load.poll_timeout());
         tokio::select! {
             biased;
             () = task.stopping() => Wake::Stop,
@@ -211,6 +216,10 @@ impl Navigator {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        if let Some(load) = self.load.handle_timeout(now, &self.mesh) {
+            let says = says(&self.mesh, self.region, load);
+            self.router.handle_own(now, says);
+        }
         let late = now.saturating_duration_since(self.router.poll_timeout());
         if self.events_in_row == 0 && late > TOLERANCE {
             self.router.handle_stall(now, late);

@@ -21,6 +21,7 @@ use tracing::info;
 use self::view::View;
 use crate::{
     acceptor::Acceptor,
+    accounts::Accounts,
     admin::NodeView,
     clock,
     code::CloseCode,
@@ -32,6 +33,7 @@ use crate::{
     generation::{GenerationError, OwnGeneration},
     identity::MaterialError,
     links::Links,
+    load::{self, NodeLoad},
     mesh::Mesh,
     navigator::Navigator,
     reaper::Reaper,
@@ -114,6 +116,8 @@ impl Node {
         let reaper = Reaper::with_bounds(&scope, config.shared().close_timeout, limits.closing)?;
         let mesh = Arc::new(Mesh {
             id: config.id().clone(),
+            accounts: Accounts::new(config.caps(), clock::now()),
+            load: NodeLoad::default(),
             counts: Counts::new(&metrics),
             links: Links::default(),
             echoes: Echoes::default(),
@@ -145,6 +149,10 @@ impl Node {
             let worker = scope.child_on(format!("worker {index}"), runtime);
             let acceptor = Acceptor::new(mesh.clone(), endpoint.clone(), worker.child("inbound"));
             worker.spawn("acceptor", |task| acceptor.run(task))?;
+            if !mesh.env.repeatable {
+                let mesh = mesh.clone();
+                worker.spawn("load", |task| load::watch_worker(mesh, task))?;
+            }
             turns.push(worker.child("health"));
             placed.push(Worker {
                 scope: worker,

@@ -193,8 +193,8 @@ impl Destination {
         ordered.into_iter().flat_map(|node| node.ways).collect()
     }
 
-    /// The way that a stream to the service takes, and another one for when it fails there; joins
-    /// the dial of a single node if one is in progress and there is no way else.
+    /// The ways that a stream to the service may take, the best first and at least one; joins the
+    /// dial of a single node if one is in progress and there is no way else.
     ///
     /// # Errors
     /// As [`Links::connect`](crate::links::Links::connect); for a region that has nobody now, at
@@ -208,18 +208,17 @@ impl Destination {
         kind: Kind,
         draw: u64,
         deadline: Instant,
-    ) -> Result<(Arc<Way>, Option<Arc<Way>>), ConnectError> {
+    ) -> Result<Vec<Arc<Way>>, ConnectError> {
         let mut ways = self.ways(mesh, kind, ServiceKind::Tcp, draw, None);
         ways.retain(|way| way.fit() != Fit::Gone);
         ways.sort_by_key(|way| way.fit() != Fit::Good);
-        let mut ways = ways.into_iter();
-        if let Some(way) = ways.next() {
-            return Ok((way, ways.next()));
+        if !ways.is_empty() {
+            return Ok(ways);
         }
         match &self.to {
             Target::Node(node) => {
                 let link = mesh.links.connect(node.key(), deadline).await?;
-                Ok((Way::direct(link), None))
+                Ok(vec![Way::direct(link)])
             }
             Target::Region(region) => Err(ConnectError::NotNow {
                 why: format!("no node of {region} that is up exposes {}", self.service),

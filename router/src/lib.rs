@@ -15,6 +15,7 @@
 //!
 //! - [`health`]: whether traffic may rely on the direct way between two nodes.
 //! - [`outlier`]: which nodes of a region fail what they are asked.
+//! - [`load`]: how much of what it can do this node does.
 //! - [`isolation`]: when many links are lost at once: oneself first.
 //! - [`warmup`]: just started, what was not heard yet is not gone.
 //!
@@ -42,6 +43,7 @@ pub mod graph;
 pub mod health;
 pub mod isolation;
 pub mod liveness;
+pub mod load;
 pub mod outlier;
 pub mod owd;
 pub mod paths;

@@ -75,6 +75,7 @@ impl Config {
             peers: _,
             services,
             listens,
+            caps,
         } = self;
         let keys = [
             ("node.name", id.name() != new.id.name()),
@@ -100,6 +101,7 @@ impl Config {
             ("limits", *limits != new.limits),
             ("service", *services != new.services),
             ("listen", *listens != new.listens),
+            ("cap", *caps != new.caps),
         ];
         let differs = |(key, differs): (&'static str, bool)| differs.then_some(key);
         keys.into_iter().filter_map(differs).collect()

@@ -98,6 +98,8 @@ pub struct Limits {
     pub udp_flows: usize,
     /// TCP streams of listens and of services.
     pub tcp_streams: usize,
+    /// Bits a second that it sends in all, from which on it takes nothing new; 0 for no limit.
+    pub rate_bits_per_s: u64,
     /// Bytes that QUIC may buffer for all links together.
     pub link_memory_bytes: u64,
 }
@@ -140,6 +142,7 @@ impl Limits {
             closing: count("closing"),
             udp_flows: count("udp_flows"),
             tcp_streams: count("tcp_streams"),
+            rate_bits_per_s: section.number("rate_mbps") * 1_000_000,
             link_memory_bytes: section.number("link_memory_mb") << 20,
         }
     }
@@ -293,6 +296,13 @@ pub(super) static LIMITS: SectionKeys = SectionKeys {
             (1, 1_048_576),
             "TCP streams, those of listens and those of services; one listen, or one peer, holds at\n\
              most as many as are free besides. Further connections are refused.",
+        ),
+        number(
+            "rate_mbps",
+            0,
+            (0, 1_000_000),
+            "Megabits a second that this node sends in all. From there on it takes no new flows and\n\
+             streams and says \"retry elsewhere\"; those that it has go on. 0 for no limit.",
         ),
         number(
             "link_memory_mb",

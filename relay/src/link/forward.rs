@@ -77,12 +77,12 @@ impl Forwards {
     }
 
     /// Sends everything. What a link does not take is dropped, and counted by its reason.
-    pub(super) fn flush(&mut self, from: &Link) {
+    pub(super) fn flush(&mut self, now: Instant, from: &Link) {
         self.last = None;
         if self.packets.is_empty() {
             return;
         }
-        self.lanes.begin();
+        self.lanes.begin(now);
         let bytes = self.packets.iter().map(|packet| packet.payload.len()).sum();
         self.lanes.expect((self.packets.len(), bytes));
         let mut forwarded = 0;

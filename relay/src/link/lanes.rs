@@ -1,11 +1,12 @@
 //! Ways onto links for a task that sends packets in turns.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
 use super::Link;
 use crate::{
+    accounts::Passage,
     counts::PacketDrop,
     id::LinkGeneration,
     outbox::{Class, PushError},
@@ -22,6 +23,8 @@ pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     /// Bytes that the turn will still write, as far as known.
     expected_bytes: usize,
+    /// When the turn began.
+    now: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,8 @@ struct Lane {
 
 impl Lanes {
     /// Begins a turn. Links that the last one did not use are forgotten.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.now = Some(now);
         self.lanes
             .retain_mut(|lane| std::mem::take(&mut lane.in_use));
         self.lanes.iter_mut().for_each(|lane| lane.limit = None);
@@ -90,11 +94,18 @@ impl Lanes {
             _ => limit.min(ONWARD_BYTES),
         };
         let pieces = split(header, payload, limit).map_err(|_| PacketDrop::TooLarge)?;
+        let passage = Passage::of(header.hops.as_slice().is_empty());
+        let bytes = header.encoded_len() + payload.len();
+        if !admits(link, self.now, bytes) {
+            return Err(PacketDrop::Capped);
+        }
         let mut written = 0;
+        let lane = self.lane(link);
         let pushed = pieces.into_iter().try_for_each(|(mut header, piece)| {
             header.link_sequence = link.next_sequence();
             let datagram = write(&mut lane.buffer, expected_bytes - written, header, piece);
             written = expected_bytes.min(written + datagram.len());
+            link.account.sent(passage).count_packet(datagram.len());
             link.outbox.push(Class::Data, datagram)
         });
         self.expected_bytes -= written;
@@ -121,7 +132,10 @@ impl Lanes {
         let sent = match limit {
             None => Err(PacketDrop::LinkClosed),
             Some(limit) if bytes > limit => Err(PacketDrop::TooLarge),
+            Some(_) if !admits(link, self.now, bytes) => Err(PacketDrop::Capped),
             Some(_) => {
+                let lane = self.lane(link);
+                link.account.sent(Passage::Overlay).count_packet(bytes);
                 header.link_sequence = link.next_sequence();
                 let datagram = write(&mut lane.buffer, expected_bytes, header, payload);
                 let pushed = link.outbox.push(Class::Data, datagram);
@@ -167,6 +181,12 @@ pub(super) enum NotForwarded {
     },
     /// The link has ended, or has no room.
     Dropped,
+}
+
+/// Whether the cap of the peer's region has room.
+fn admits(link: &Link, now: Option<Instant>, bytes: usize) -> bool {
+    let nanos = now.map_or(0, |now| link.mesh.accounts.nanos(now));
+    link.account.admits(nanos, bytes)
 }
 
 fn why_dropped(error: PushError) -> PacketDrop {

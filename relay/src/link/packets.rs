@@ -160,7 +160,7 @@ impl PacketLoop {
             self.handle_datagram(now, datagram);
         }
         self.deliveries.flush(now, &self.mesh.counts);
-        self.forwards.flush(&self.link);
+        self.forwards.flush(now, &self.link);
         self.report(now);
     }
 
@@ -208,6 +208,7 @@ impl PacketLoop {
         match Datagram::decode(&datagram) {
             Ok(Datagram::Packet { header, payload }) => {
                 self.incoming.handle_packet(now, &header);
+                self.link.account.received().count_packet(datagram.len());
                 let header_bytes = datagram.len() - payload.len();
                 datagram.advance(header_bytes);
                 self.handle_packet(now, &header, datagram);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::view::View;
 use crate::{
+    accounts::{Cell, Passage},
     clock,
     deadline::Endpoint,
     link::Link,
@@ -112,6 +113,33 @@ pub(super) fn register(view: &Arc<View>) {
         move |series| {
             per_link(&queued, series, |link| link.outbox.counts().dropped());
         },
+    );
+    let loaded = weak.clone();
+    metrics.gauges(
+        "relay.node.load",
+        "1",
+        "How much of what it can do this node does: from 1 on it takes nothing new",
+        move |series| {
+            if let Some(mesh) = loaded.upgrade() {
+                series.report(f64::from(mesh.load.load().as_permille()) / 1_000.0, &[]);
+            }
+        },
+    );
+    region_counters(
+        metrics,
+        &weak,
+        "relay.region.bytes",
+        "By",
+        "Bytes of packets and streams to and from regions",
+        |cell| cell.bytes.value(),
+    );
+    region_counters(
+        metrics,
+        &weak,
+        "relay.region.packets",
+        "{packet}",
+        "Packets to and from regions, pieces of packets each",
+        |cell| cell.packets.value(),
     );
     let own = weak.clone();
     metrics.gauges(
@@ -240,6 +268,37 @@ fn gauge_per_link(
     let mesh = mesh.clone();
     metrics.gauges(name, unit, help, move |series| {
         per_link(&mesh, series, read)
+    });
+}
+
+/// What goes to and from each region: sent by kind of path, and received.
+fn region_counters(
+    metrics: &Metrics,
+    mesh: &Weak<Mesh>,
+    name: &'static str,
+    unit: &'static str,
+    help: &'static str,
+    read: fn(&Cell) -> u64,
+) {
+    let mesh = mesh.clone();
+    metrics.counters(name, unit, help, move |series| {
+        let Some(mesh) = mesh.upgrade() else { return };
+        for (region, account) in mesh.accounts.all() {
+            for passage in Passage::ALL {
+                let labels = [
+                    ("region", region.as_str()),
+                    ("direction", "sent"),
+                    ("path", passage.word()),
+                ];
+                series.report(read(account.sent(*passage)), &labels);
+            }
+            let labels = [
+                ("region", region.as_str()),
+                ("direction", "received"),
+                ("path", "any"),
+            ];
+            series.report(read(account.received()), &labels);
+        }
     });
 }
 

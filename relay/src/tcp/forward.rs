@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use super::{service::MAX_BUDGET, splice::SpliceError};
 use crate::{
+    accounts::{Passage, Toll},
     clock,
     code::{RefuseCode, StreamCode},
     counts::{Counts, ForwardRefusal, StreamEnd},
@@ -43,8 +44,9 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
         receiver,
         early,
     } = stream;
-    let Some(_place) = mesh.tcp_room.take(&link.tcp_share) else {
-        return refuse(mesh, sender, RefuseCode::Overloaded).await;
+    let place = mesh.tcp_room.take(&link.tcp_share);
+    let Some(_place) = place.filter(|_| mesh.load.has_room()) else {
+        return refuse(mesh, sender, RefuseCode::Elsewhere).await;
     };
     if open.budget.is_zero() {
         return refuse(mesh, sender, RefuseCode::BudgetSpent).await;
@@ -52,13 +54,13 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
     let deadline = clock::now() + open.budget.min(MAX_BUDGET);
     task.waits(Wait::Reply);
     let opening = async {
-        let onward = mesh.links.get(next)?;
-        let (mut onward, back) = onward.connection.open(deadline).await.ok()?;
+        let onward_link = mesh.links.get(next)?;
+        let (mut onward, back) = onward_link.connection.open(deadline).await.ok()?;
         // What is left, so that nobody behind waits for longer than the one who asks.
         open.budget = deadline.saturating_duration_since(clock::now());
         let open = encoded(&Frame::Open(open)).ok()?;
         onward.write(open, deadline).await.ok()?;
-        Some((onward, back))
+        Some((onward_link, (onward, back)))
     };
     let opened = tokio::select! {
         biased;
@@ -71,15 +73,17 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
     };
     task.waits(Wait::Read);
     let answer_by = deadline + ANSWER_GRACE;
-    let ended = join(
-        &mesh.counts,
-        (sender, receiver),
-        onward,
-        early,
-        answer_by,
-        task,
-    )
-    .await;
+    let toll = |link: &Link| mesh.accounts.toll(link.peer.region(), Passage::Overlay);
+    let (onward_link, halves) = onward;
+    let far = Side {
+        toll: &toll(&onward_link),
+        halves,
+    };
+    let near = Side {
+        toll: &toll(link),
+        halves: (sender, receiver),
+    };
+    let ended = join(&mesh.counts, near, far, early, answer_by, task).await;
     let outcome = match &ended {
         Ok(()) => StreamEnd::Complete,
         Err(error) => StreamEnd::from(error),
@@ -88,6 +92,12 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
     if let Err(error) = ended {
         tracing::debug!(%error, from = %link.peer, %next, "forwarded stream broke");
     }
+}
+
+/// A stream on a link, and what its bytes are counted by.
+struct Side<'a> {
+    toll: &'a Toll,
+    halves: (Sender, Receiver),
 }
 
 /// Copies between two streams of links, both ways, until both halves are through.
@@ -106,22 +116,30 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
 /// Dropping the future resets both streams.
 async fn join(
     counts: &Counts,
-    (mut to_near, mut from_near): (Sender, Receiver),
-    (mut to_far, mut from_far): (Sender, Receiver),
+    Side {
+        toll: near,
+        halves: (mut to_near, mut from_near),
+    }: Side<'_>,
+    Side {
+        toll: far,
+        halves: (mut to_far, mut from_far),
+    }: Side<'_>,
     early: Bytes,
     answer_by: Instant,
     task: &Task,
 ) -> Result<(), SpliceError> {
     let handles = [to_near.handle(), to_far.handle()];
     let there = async move {
-        let copied = copy(counts, &mut from_near, &mut to_far, early).await;
+        let copied = copy(counts, (near, &mut from_near), (far, &mut to_far), early).await;
         break_off(&copied, to_far, from_near);
         copied
     };
     let back = async move {
         let copied = async {
             match from_far.read(CHUNK_BYTES, answer_by).await? {
-                Some(answer) => copy(counts, &mut from_far, &mut to_near, answer).await,
+                Some(answer) => {
+                    copy(counts, (far, &mut from_far), (near, &mut to_near), answer).await
+                }
                 None => end(&mut to_near).await,
             }
         };
@@ -156,10 +174,11 @@ fn break_off(copied: &Result<(), SpliceError>, to: Sender, from: Receiver) {
 
 async fn copy(
     counts: &Counts,
-    from: &mut Receiver,
-    to: &mut Sender,
+    (from_toll, from): (&Toll, &mut Receiver),
+    (to_toll, to): (&Toll, &mut Sender),
     early: Bytes,
 ) -> Result<(), SpliceError> {
+    from_toll.received(early.len());
     // While the sender is silent, nothing else would notice that the receiver has gone.
     let mut given_up = pin!(to.given_up());
     let mut next = Some(early);
@@ -167,12 +186,14 @@ async fn copy(
         while !bytes.is_empty() {
             let written = to.write_some(&mut bytes, clock::now() + STALL).await?;
             counts.stream_bytes_forwarded.add(written as u64);
+            to_toll.sent(written).await;
         }
         next = tokio::select! {
             biased;
             error = &mut given_up => return Err(error.into()),
             read = from.read_when_sent(CHUNK_BYTES) => read?,
         };
+        from_toll.received(next.as_ref().map_or(0, Bytes::len));
     }
     end(to).await
 }

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{room::Share, splice::splice};
 use crate::{
+    accounts::{Passage, Toll},
     clock,
     code::{RefuseCode, StreamCode},
     deadline::{OpenError, ReadError, Receiver, SendError, Sender},
@@ -101,13 +102,15 @@ async fn carry(
     match opened {
         Some(Ok(Opened {
             link,
+            toll,
             sender,
             receiver,
             early,
         })) => {
             task.waits(Wait::Read);
             let counts = &mesh.counts;
-            let ended = splice(counts, local, (sender, receiver), early, stall, task).await;
+            let halves = (sender, receiver);
+            let ended = splice(counts, &toll, local, halves, early, stall, task).await;
             mesh.counts.spliced(ended, &destination.service, &link.peer);
         }
         Some(Err(error)) => {
@@ -131,6 +134,7 @@ fn complain(mesh: &Mesh, destination: &Destination, what: &str, why: &dyn fmt::D
 
 struct Opened {
     link: Arc<Link>,
+    toll: Toll,
     sender: Sender,
     receiver: Receiver,
     early: bytes::Bytes,
@@ -143,23 +147,33 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
     // Streams are always bulk.
     let draw = mesh.next_flow().into();
     let ways = destination.ways_by(mesh, Kind::Bulk, draw, deadline);
-    let (first, other) = match ways.await {
+    let ways = match ways.await {
         Ok(ways) => ways,
         Err(error) => {
             demand(mesh, destination.node());
             return Err(error.into());
         }
     };
-    if !first.is_direct() {
-        demand(mesh, Some(first.destination));
+    let mut ways = ways.into_iter();
+    let mut way = ways.next().ok_or(OpenServiceError::NoWay)?;
+    for _ in 1..MAX_TRIES {
+        if !way.is_direct() {
+            demand(mesh, Some(way.destination));
+        }
+        let opened = open_on(mesh, destination, &way, deadline).await;
+        let other = match &opened {
+            Err(error) if error.is_on_the_way() => ways.next(),
+            Err(error) if error.is_of_the_node() => {
+                ways.find(|other| other.destination != way.destination)
+            }
+            _ => None,
+        };
+        match other {
+            Some(other) => way = other,
+            None => return opened,
+        }
     }
-    match open_on(mesh, destination, &first, deadline).await {
-        Err(error) if error.is_on_the_way() => match other {
-            Some(other) => open_on(mesh, destination, &other, deadline).await,
-            None => Err(error),
-        },
-        opened => opened,
-    }
+    open_on(mesh, destination, &way, deadline).await
 }
 
 /// Tells the router that a link to `node` is worth having.
@@ -199,7 +213,9 @@ async fn open_on(
     match frames.next_known_by(deadline, skipped).await? {
         Frame::Accept { .. } => {
             let (early, receiver) = frames.into_rest();
+            let passage = Passage::of(way.is_direct());
             Ok(Opened {
+                toll: mesh.accounts.toll(link.peer.region(), passage),
                 link,
                 sender,
                 receiver,
@@ -219,6 +235,8 @@ async fn open_on(
 enum OpenServiceError {
     #[error("no link: {0}")]
     Connect(#[from] ConnectError),
+    #[error("no way there")]
+    NoWay,
     #[error("the far end answered with something else")]
     NotAnAnswer,
     #[error("no stream: {0}")]
@@ -236,6 +254,11 @@ enum OpenServiceError {
 }
 
 impl OpenServiceError {
+    /// Whether another node that exposes the same service may take it.
+    fn is_of_the_node(&self) -> bool {
+        matches!(self, Self::Refused(RefuseCode::Elsewhere))
+    }
+
     /// Whether another way to the same service may do better.
     fn is_on_the_way(&self) -> bool {
         match self {
@@ -244,6 +267,7 @@ impl OpenServiceError {
             Self::Read(ReadFrameError::Read(error)) => *error != ReadError::TimedOut,
             Self::Read(ReadFrameError::Ended) => true,
             Self::Connect(_)
+            | Self::NoWay
             | Self::NotAnAnswer
             | Self::Random
             | Self::Read(ReadFrameError::Frame(_))
@@ -253,4 +277,6 @@ impl OpenServiceError {
     }
 }
 
+/// The first way, the second one to the same node, and one to another.
+const MAX_TRIES: usize = 3;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -13,7 +13,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// as are free besides. So one whose far end never answers, or that never ends what it began, takes
 /// half of the room, the next such one half of what is left, and there is always some for another.
 #[derive(Debug)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct Room {
+    free: Arc<Semaphore>,
+    streams: usize,
+}
 
 /// What one party holds.
 #[derive(Debug, Default)]
@@ -29,16 +32,24 @@ pub(crate) struct Place {
 impl Room {
     /// - `streams`: of all parties together.
     pub(crate) fn new(streams: usize) -> Self {
-        Self(Arc::new(Semaphore::new(streams)))
+        Self {
+            free: Arc::new(Semaphore::new(streams)),
+            streams,
+        }
+    }
+
+    /// Places that are taken.
+    pub(crate) fn held(&self) -> usize {
+        self.streams - self.free.available_permits()
     }
 
     /// A place for one more stream of the party of `share`; `None` if it has its part.
     pub(crate) fn take(&self, share: &Share) -> Option<Place> {
         // Parties of other workers may take at the same time: the part is then off by a few places.
-        if share.0.load(Ordering::Relaxed) >= self.0.available_permits() {
+        if share.0.load(Ordering::Relaxed) >= self.free.available_permits() {
             return None;
         }
-        let permit = self.0.clone().try_acquire_owned().ok()?;
+        let permit = self.free.clone().try_acquire_owned().ok()?;
         share.0.fetch_add(1, Ordering::Relaxed);
         Some(Place {
             held: share.0.clone(),

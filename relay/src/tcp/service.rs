@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::splice::splice;
 use crate::{
+    accounts::Passage,
     clock,
     code::{RefuseCode, StreamCode},
     config::HostPort,
@@ -42,8 +43,10 @@ pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task:
         early,
     } = stream;
     let address = &service.address;
-    let Some(_place) = mesh.tcp_room.take(&link.tcp_share) else {
-        return refuse(mesh, sender, RefuseCode::Overloaded).await;
+    // Another node may have room: the caller is told to go there.
+    let place = mesh.tcp_room.take(&link.tcp_share);
+    let Some(_place) = place.filter(|_| mesh.load.has_room()) else {
+        return refuse(mesh, sender, RefuseCode::Elsewhere).await;
     };
     let deadline = clock::now() + open.budget.min(MAX_BUDGET);
     task.waits(Wait::LocalConnect);
@@ -78,8 +81,11 @@ pub(crate) async fn serve(mesh: &Arc<Mesh>, link: &Link, stream: Accepted, task:
         return;
     }
     task.waits(Wait::Read);
+    let passage = Passage::of(open.via.is_empty());
+    let toll = mesh.accounts.toll(link.peer.region(), passage);
     let ended = splice(
         &mesh.counts,
+        &toll,
         local,
         (sender, receiver),
         early,

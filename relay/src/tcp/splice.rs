@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    accounts::Toll,
     clock,
     code::StreamCode,
     counts::Counts,
@@ -24,6 +25,7 @@ use crate::{
 /// everything: the local program reads a reset and the other node a typed code, so that neither
 /// takes a part for the whole.
 ///
+/// - `toll`: what the stream's bytes are counted by, and may have to wait for.
 /// - `early`: bytes of the stream that were read with its first frame.
 /// - `stall`: how long a side may take no byte that is ready for it. One that takes some has as long
 ///   again for the next; what a far program takes shows here by eighths of a stream's window. Idle
@@ -36,6 +38,7 @@ use crate::{
 /// Dropping the future resets the stream, and drops the local connection.
 pub(crate) async fn splice(
     counts: &Counts,
+    toll: &Toll,
     mut local: Box<dyn LocalTcp>,
     (mut sender, mut receiver): (Sender, Receiver),
     early: Bytes,
@@ -44,8 +47,8 @@ pub(crate) async fn splice(
 ) -> Result<(), SpliceError> {
     let result = {
         let (mut reader, mut writer) = tokio::io::split(&mut local);
-        let up = to_link(counts, &mut reader, &mut sender, stall);
-        let down = to_local(counts, &mut receiver, &mut writer, early, stall);
+        let up = to_link((counts, toll), &mut reader, &mut sender, stall);
+        let down = to_local((counts, toll), &mut receiver, &mut writer, early, stall);
         tokio::select! {
             biased;
             () = task.stopping() => Err(SpliceError::Shutdown),
@@ -64,7 +67,7 @@ pub(crate) async fn splice(
 /// nobody else waits with it. The reaper would leave the local program without its reset when they
 /// do not arrive, and gives a slow link less than its last window may need.
 async fn to_link(
-    counts: &Counts,
+    (counts, toll): (&Counts, &Toll),
     local: &mut ReadHalf<&mut Box<dyn LocalTcp>>,
     sender: &mut Sender,
     stall: Duration,
@@ -90,6 +93,7 @@ async fn to_link(
         while !chunk.is_empty() {
             let written = sender.write_some(&mut chunk, clock::now() + stall).await?;
             counts.stream_bytes_in.add(written as u64);
+            toll.sent(written).await;
         }
     }
     let acknowledged = sender.start_finish()?;
@@ -101,7 +105,7 @@ async fn to_link(
 }
 
 async fn to_local(
-    counts: &Counts,
+    (counts, toll): (&Counts, &Toll),
     receiver: &mut Receiver,
     local: &mut WriteHalf<&mut Box<dyn LocalTcp>>,
     early: Bytes,
@@ -119,6 +123,7 @@ async fn to_local(
             };
             bytes.advance(written);
             counts.stream_bytes_out.add(written as u64);
+            toll.received(written);
         }
         next = receiver.read_when_sent(CHUNK_BYTES).await?;
     }

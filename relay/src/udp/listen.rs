@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     clock,
-    code::FlowCode,
+    code::{FlowCode, RefuseCode},
     counts::PacketDrop,
     env::LocalUdp,
     id::NodeKey,
@@ -49,6 +49,8 @@ pub(crate) struct Listen {
     carried: BTreeMap<u32, Carried>,
     events: mpsc::Receiver<FlowEvent>,
     events_in: mpsc::Sender<FlowEvent>,
+    /// Nodes that take no new flows, until when they are not asked.
+    full: BTreeMap<NodeKey, Instant>,
     /// The local socket failed a moment ago; until then it is not asked again.
     deaf_until: Option<Instant>,
 }
@@ -98,6 +100,7 @@ impl Listen {
             known,
             table: FlowTable::new(limits),
             carried: BTreeMap::new(),
+            full: BTreeMap::new(),
             deaf_until: None,
             events,
             events_in,
@@ -109,7 +112,7 @@ impl Listen {
         loop {
             let wake = self.next_wake(&task).await;
             let now = clock::now();
-            self.lanes.begin();
+            self.lanes.begin(now);
             match wake {
                 Wake::Stop => return,
                 Wake::Event(event) => self.handle_event(now, &event),
@@ -192,7 +195,9 @@ impl Listen {
 
     /// Opens the flow on a way, if there is one; else it is asked for again.
     fn open(&mut self, now: Instant, flow: u32, client: SocketAddr) {
+        let is_full = |node: NodeKey| self.full.get(&node).is_some_and(|until| *until > now);
         let stay = self.carried.get(&flow).map(|carried| carried.node);
+        let stay = stay.filter(|node| !is_full(*node));
         let ways = self.destination.ways(
             &self.mesh,
             self.known.kind,
@@ -201,7 +206,9 @@ impl Listen {
             stay,
         );
         let fits = |way: &Arc<Way>| {
-            way.fit() == Fit::Good && !self.table.avoids(now, flow, way, &self.known)
+            way.fit() == Fit::Good
+                && !is_full(way.destination)
+                && !self.table.avoids(now, flow, way, &self.known)
         };
         let way = ways.into_iter().find(fits);
         let wanted = match &way {
@@ -287,6 +294,14 @@ impl Listen {
                 self.table.handle_closed(now, flow, is_meant, &self.known);
             }
             FlowAnswer::Unreachable { .. } => self.table.handle_unreachable(now, flow, is_meant),
+            // Another node of the region may take it, and is asked at once.
+            FlowAnswer::Refused(RefuseCode::Elsewhere) if self.destination.node().is_none() => {
+                if let Some(carried) = self.carried.get(&flow) {
+                    self.full.retain(|_, until| *until > now);
+                    self.full.insert(carried.node, now + ELSEWHERE_FOR);
+                }
+                self.table.handle_closed(now, flow, is_meant, &self.known);
+            }
             FlowAnswer::Refused(code) => {
                 let by = &event.link.peer;
                 self.complain(now, "flow refused", &format_args!("{code}, over {by}"));
@@ -409,4 +424,6 @@ impl From<FlowDrop> for PacketDrop {
 
 /// One answer for each flow that is being opened; more than this at once open again.
 const EVENTS_QUEUED: usize = 1_024;
+/// As often as a node looks at its load.
+const ELSEWHERE_FOR: Duration = Duration::from_secs(1);
 const DEAF_FOR: Duration = Duration::from_millis(100);

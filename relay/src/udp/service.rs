@@ -116,8 +116,9 @@ fn try_open(
             }));
             return again.map_err(|_| RefuseCode::Overloaded);
         }
-        if flows.len() >= mesh.config.limits().udp_flows {
-            return Err(RefuseCode::Overloaded);
+        // Another node may have room: the ingress is told to go there.
+        if flows.len() >= mesh.config.limits().udp_flows || !mesh.load.has_room() {
+            return Err(RefuseCode::Elsewhere);
         }
         flows.insert(id, commands_in);
     }
@@ -347,7 +348,7 @@ impl EgressFlow {
         first: io::Result<Received>,
         intake: &mut Intake,
     ) -> Result<bool, SocketFailed> {
-        self.lanes.begin();
+        self.lanes.begin(now);
         self.leave_broken_way();
         let mut sent = false;
         let mut left = BURST;

@@ -570,7 +570,7 @@ async fn datagram_that_the_next_link_does_not_take_is_answered_with_what_it_take
         },
         sequence: 7,
         sent_us: 0,
-            link_sequence: 0,
+        link_sequence: 0,
         lifetime_ms: 0,
         fragment: None,
         hops: RemainingHops::try_new(&[scene.fleet.key(e)]).unwrap(),

@@ -16,6 +16,7 @@ use tokio::{
 
 use super::*;
 use crate::{
+    accounts::{Accounts, Passage},
     deadline::testnet::{Pair, Path, after, sleep},
     tasks::{Scope, Tasks},
     telemetry::Metrics,
@@ -93,7 +94,9 @@ impl Side {
         let (tell, ended) = oneshot::channel();
         let run = |task: Task| async move {
             let counts = Counts::new(&Metrics::new());
-            let _ = tell.send(splice(&counts, local, halves, Bytes::new(), stall, &task).await);
+            let toll = Accounts::new(&[], clock::now()).toll("eu", Passage::Direct);
+            let ended = splice(&counts, &toll, local, halves, Bytes::new(), stall, &task).await;
+            let _ = tell.send(ended);
         };
         scope.spawn("splice", run).unwrap();
         Self {
