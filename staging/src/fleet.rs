@@ -1,7 +1,9 @@
 //! Real node processes on this machine, owned: they end with their [`Fleet`].
 
 pub mod network;
+pub mod paths;
 pub mod ports;
+pub mod switch;
 
 use std::{
     fs::{self, File},
@@ -24,7 +26,9 @@ use tokio::{
 
 use self::{
     network::{Network, Place},
+    paths::PathClient,
     ports::Ports,
+    switch::Switch,
 };
 use crate::node_process;
 
@@ -111,7 +115,8 @@ impl Fleet {
             region: spec.region,
             address: *address,
         });
-        let network = Network::start(&places.collect::<Vec<_>>()).await?;
+        let control = socket(directory.path(), NETWORK);
+        let network = Network::start(&places.collect::<Vec<_>>(), control).await?;
         for (own, spec) in specs.iter().enumerate() {
             let path = directory.path().join(format!("{}.toml", spec.name));
             fs::write(&path, config(&specs, addresses[own], network.fronts(), own))
@@ -147,6 +152,21 @@ impl Fleet {
     /// The median of the one-way delay between two nodes, by their places in the specs.
     pub fn distance(&self, from: usize, to: usize) -> Duration {
         self.network.distance(from, to)
+    }
+
+    /// Cuts and heals what lies between two nodes, by their places in the specs.
+    pub fn switch(&self, a: usize, b: usize) -> Switch {
+        self.network.switch(a, b)
+    }
+
+    /// Asks node `from` which path it uses to node `to`.
+    pub fn path_client(&self, from: usize, to: usize) -> PathClient {
+        let name = |place: usize| {
+            let NodeSpec { name, region, .. } = &self.nodes[place].spec;
+            format!("{region}/{name}")
+        };
+        let socket = socket(self.directory.path(), self.nodes[from].spec.name);
+        PathClient::new(socket, name(from), name(to))
     }
 
     /// Waits until a node or the network has ended; returns which, and how.
@@ -237,7 +257,7 @@ impl NodeProcess {
         Ok(Self {
             child,
             pid,
-            admin: admin::AdminAddress::Unix(file("sock")),
+            admin: admin::AdminAddress::Unix(socket(directory, spec.name)),
             log,
             _lifeline: lifeline,
             spec,
@@ -262,10 +282,15 @@ impl NodeProcess {
     }
 }
 
+/// Where the node of that name, or the network, takes questions.
+fn socket(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.sock"))
+}
+
 fn make_certificates(directory: &Path, specs: &[NodeSpec]) -> anyhow::Result<()> {
     // A socket whose path is cut off would be another socket.
-    for spec in specs {
-        let bytes = directory.join(spec.name).as_os_str().len() + ".sock".len();
+    for name in specs.iter().map(|spec| spec.name).chain([NETWORK]) {
+        let bytes = socket(directory, name).as_os_str().len();
         ensure!(
             bytes <= MAX_SOCKET_PATH_BYTES,
             "{} is too long a path for sockets in it; set TMPDIR to a shorter one",
@@ -330,6 +355,8 @@ listen = "unix:{name}.sock"
 /// The trust domain of every fleet; its CA is made anew each time and gone with the directory.
 pub const TRUST_DOMAIN: &str = "demo.example";
 const PKI: &str = "pki";
+/// Names the control socket of the network; no node has this name.
+const NETWORK: &str = "network";
 /// Enough for an error and what led to it.
 const TAIL_LINES: usize = 8;
 const KILL_DEADLINE: Duration = Duration::from_secs(2);

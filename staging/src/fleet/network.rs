@@ -5,6 +5,7 @@ use std::{
     io,
     net::SocketAddr,
     os::{fd::AsFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -12,12 +13,15 @@ use std::{
 use anyhow::{Context, bail};
 use causeway::clock;
 use netem::{
+    control::Client,
     proxy::{Proxy, ProxyError},
     regions,
     report::Report,
     topology::Topology,
 };
 use tokio::{sync::oneshot, time::timeout};
+
+use super::switch::Switch;
 
 /// A hub that delays what nodes on this machine send each other as long as their regions would.
 ///
@@ -27,6 +31,8 @@ use tokio::{sync::oneshot, time::timeout};
 pub struct Network {
     topology: Topology,
     fronts: Vec<SocketAddr>,
+    /// The socket on which it takes commands, removed at its end.
+    control: PathBuf,
     /// The thread carries until this is closed.
     stop: Option<UnixStream>,
     /// What it did, until that was told.
@@ -46,7 +52,8 @@ pub struct Place {
 }
 
 impl Network {
-    /// Opens a front for each of `places`; from then on it carries.
+    /// Opens a front for each of `places` and a control socket at `control`; from then on it
+    /// carries.
     ///
     /// The operating system chooses the fronts' ports as it opens them, so none of them can be
     /// taken. The wait is the quarter of a second in which the emulator measures this machine's
@@ -57,19 +64,20 @@ impl Network {
     ///
     /// # Cancel safety
     /// Cancel safe: what was started ends by itself.
-    pub async fn start(places: &[Place]) -> anyhow::Result<Self> {
+    pub async fn start(places: &[Place], control: PathBuf) -> anyhow::Result<Self> {
         let topology = topology(places)?;
         let (stop, stopped) = UnixStream::pair().context("there are no sockets")?;
         let (say_bound, bound) = oneshot::channel();
         let (say_done, done) = oneshot::channel();
-        let carried = topology.clone();
+        let (carried, at) = (topology.clone(), control.clone());
         let thread = thread::Builder::new()
             .name("network".to_owned())
-            .spawn(move || carry(&carried, &stopped, say_bound, say_done))
+            .spawn(move || carry(&carried, &at, &stopped, say_bound, say_done))
             .context("the emulator's thread could not be started")?;
         let mut network = Self {
             topology,
             fronts: Vec::new(),
+            control,
             stop: Some(stop),
             done: Some(done),
             thread: Some(thread),
@@ -90,6 +98,12 @@ impl Network {
     /// [`Network::start`].
     pub fn distance(&self, from: usize, to: usize) -> Duration {
         self.topology.model(from, to).delay
+    }
+
+    /// Cuts and heals what lies between two nodes, by their places likewise.
+    pub fn switch(&self, a: usize, b: usize) -> Switch {
+        let [a, b] = [a, b].map(|place| self.topology.hosts()[place].name());
+        Switch::new(Client::new(&self.control), a, b)
     }
 
     /// Waits until it has ended, which it should not do by itself, and says why.
@@ -150,11 +164,12 @@ impl Drop for Network {
 /// The whole life of the thread.
 fn carry(
     topology: &Topology,
+    control: &Path,
     stop: &UnixStream,
     say_bound: oneshot::Sender<Result<Vec<SocketAddr>, ProxyError>>,
     say_done: oneshot::Sender<io::Result<Report>>,
 ) {
-    let bound = Proxy::bind(topology, None)
+    let bound = Proxy::bind(topology, Some(control))
         .and_then(|proxy| Ok((proxy.fronts().map_err(ProxyError::Fronts)?, proxy)));
     let (fronts, proxy) = match bound {
         Ok(bound) => bound,
@@ -200,12 +215,13 @@ const DROP_POLL: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
     use tokio::net::UdpSocket;
 
     use super::*;
 
     /// Two programs at the distance between Dublin and Virginia.
-    async fn two() -> (Network, [UdpSocket; 2]) {
+    async fn two() -> (Network, [UdpSocket; 2], TempDir) {
         let socket = || UdpSocket::bind("127.0.0.1:0");
         let sockets = [socket().await.unwrap(), socket().await.unwrap()];
         let place = |name, region, socket: &UdpSocket| Place {
@@ -217,12 +233,15 @@ mod tests {
             place("eu-1", "eu-west-1", &sockets[0]),
             place("us-1", "us-east-1", &sockets[1]),
         ];
-        (Network::start(&places).await.unwrap(), sockets)
+        let directory = tempfile::tempdir().unwrap();
+        let control = directory.path().join("network.sock");
+        let network = Network::start(&places, control).await.unwrap();
+        (network, sockets, directory)
     }
 
     #[tokio::test]
     async fn a_packet_to_a_front_takes_as_long_as_between_the_regions_and_comes_from_a_front() {
-        let (network, [eu, us]) = two().await;
+        let (network, [eu, us], directory) = two().await;
         let (fronts, sent_at) = (network.fronts().to_owned(), clock::now());
         eu.send_to(b"hello", fronts[1]).await.unwrap();
         let mut buffer = [0; 16];
@@ -237,11 +256,34 @@ mod tests {
         let report = network.stop(Duration::from_secs(10)).await.unwrap();
         assert!(report.packets.conserved, "{report:?}");
         assert_eq!(report.packets.delivered, 1);
+        let left = directory.path().read_dir().unwrap().count();
+        assert_eq!(left, 0, "its control socket is gone with it");
+    }
+
+    #[tokio::test]
+    async fn nothing_passes_a_cut_either_way_until_it_is_healed() {
+        let (network, [eu, us], _directory) = two().await;
+        let (fronts, switch) = (network.fronts().to_owned(), network.switch(0, 1));
+        switch.cut().await.unwrap();
+        eu.send_to(b"lost", fronts[1]).await.unwrap();
+        us.send_to(b"lost", fronts[0]).await.unwrap();
+        // Time for the two to be read and dropped.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        switch.heal().await.unwrap();
+        eu.send_to(b"here", fronts[1]).await.unwrap();
+        us.send_to(b"here", fronts[0]).await.unwrap();
+        let mut buffer = [0; 16];
+        for socket in [&us, &eu] {
+            let length = socket.recv(&mut buffer).await.unwrap();
+            assert_eq!(&buffer[..length], b"here");
+        }
+        let report = network.stop(Duration::from_secs(10)).await.unwrap();
+        assert_eq!(report.packets.dropped["cut"], 2, "{report:?}");
     }
 
     #[tokio::test]
     async fn dropping_a_network_frees_its_fronts() {
-        let (network, _sockets) = two().await;
+        let (network, _sockets, _directory) = two().await;
         let front = network.fronts()[0];
         UdpSocket::bind(front).await.unwrap_err();
         drop(network);
@@ -259,7 +301,7 @@ mod tests {
             place("a", "eu-west-1", 7_401),
             place("b", "eu-west-9", 7_402),
         ];
-        let error = Network::start(&places).await.unwrap_err();
+        let error = Network::start(&places, PathBuf::new()).await.unwrap_err();
         assert!(format!("{error:#}").contains("eu-west-9"), "{error:#}");
     }
 }
