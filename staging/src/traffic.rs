@@ -4,3 +4,4 @@ pub mod flow;
 pub mod ledger;
 pub mod packet;
 pub mod stream;
+pub mod trace;
