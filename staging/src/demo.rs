@@ -1,5 +1,6 @@
 //! `cargo demo`: a mesh of real nodes on this machine, and what crosses it.
 
+mod cut;
 mod mesh;
 mod run;
 
@@ -15,7 +16,10 @@ use anyhow::Context;
 use causeway::clock;
 use clap::Args;
 
-use self::run::{Ended, Run};
+use self::{
+    cut::SHORTEST_RUN,
+    run::{Ended, Run},
+};
 use crate::{
     report::{End, Outcome, Report},
     screen::Screen,
@@ -25,9 +29,12 @@ use crate::{
 /// What can be asked of the demo.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Options {
-    /// How many seconds packets and the stream are sent for, 1 to 3600.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    /// How many seconds packets and the stream are sent for, 1 to 3600; below 20, no link is cut.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub seconds: u64,
+    /// Leave all links up.
+    #[arg(long)]
+    pub no_cut: bool,
     /// Where to write the result as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
@@ -35,8 +42,9 @@ pub struct Options {
 
 /// Runs the demo to its end, whatever that is, and cleans up.
 ///
-/// The exit code is 0 if every peer was up, packets crossed each way and the stream arrived with
-/// the same SHA-256; 128 and the signal's number after a signal; else 1.
+/// The exit code is 0 if every peer was up, packets crossed each way, the stream arrived with the
+/// same SHA-256, and the packets between the ends of the link that was cut took another path and
+/// came back; 128 and the signal's number after a signal; else 1.
 #[expect(clippy::print_stderr, reason = "this is the program's own surface")]
 pub fn run(options: &Options) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -63,10 +71,11 @@ async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::stdout();
 
     let total = Duration::from_secs(options.seconds);
+    let cuts = !options.no_cut && total >= SHORTEST_RUN;
     let mut attempts_left = ATTEMPTS;
     let (report, end) = loop {
         attempts_left -= 1;
-        let mut run = Run::start(total).await?;
+        let mut run = Run::start(total, cuts).await?;
         let ended = run.drive(&mut signals, &mut screen).await;
         let last = run.snapshot(clock::now());
         let stopped = run.stop(&last, &mut signals, &mut screen).await;
@@ -101,6 +110,10 @@ fn tell(screen: &mut Screen<io::Stdout>, report: &Report) -> io::Result<()> {
         0 => Ok(()),
         _ => {
             let mut lines = report.sentence();
+            if let Some(failover) = &report.failover {
+                lines += "\n";
+                lines += &failover.sentence;
+            }
             if let Some(emulator) = &report.emulator {
                 lines += "\n";
                 lines += &emulator.sentences();

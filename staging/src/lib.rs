@@ -2,10 +2,12 @@
 //!
 //! [`figures`] measures what is claimed. [`demo`] is for looking at: [`fleet`] starts real node
 //! processes on this machine, as far apart as their regions, [`traffic`] sends packets and a stream
-//! across, [`view`] and [`screen`] show it, [`report`] judges it. The nodes are this program started
+//! across, [`failover`] keeps account of a link that is cut meanwhile, [`view`] and [`screen`] show
+//! it, [`report`] judges it. The nodes are this program started
 //! again, see [`node_process`].
 
 pub mod demo;
+pub mod failover;
 pub mod figures;
 pub mod fleet;
 pub mod node_process;

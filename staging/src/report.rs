@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
-use crate::view::{Megabytes, Snapshot};
+use crate::{
+    failover::{self, ASK_INTERVAL},
+    view::{Megabytes, Snapshot},
+};
 
 /// How a run ended, before it is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,11 @@ pub struct Report {
     pub flows: Vec<Flow>,
     /// The stream.
     pub stream: Stream,
+    /// What a cut link did to the traffic between its ends; none if no link was cut.
+    pub failover: Option<Failover>,
+    /// From the heal of that link until both of its ends were seen to use the direct path again,
+    /// in milliseconds; none if that did not happen.
+    pub return_ms: Option<f64>,
     /// The nodes, as they were before they were asked to end.
     pub nodes: Vec<Node>,
     /// The network between them; none if it did not say.
@@ -42,7 +50,8 @@ pub struct Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// Every peer was up, packets crossed, and the stream arrived with the same SHA-256.
+    /// Every peer was up, packets crossed, the stream arrived with the same SHA-256, and the cut
+    /// link, if there was one, was left for another path and taken again.
     Passed,
     /// Something of that is not so.
     Failed,
@@ -97,6 +106,58 @@ pub struct Stream {
     pub bytes_received: u64,
     /// Whether both ends have the same SHA-256; false as well if the run ended before.
     pub sha256_match: bool,
+}
+
+/// A link that was cut and healed; what did not happen is none. Times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Failover {
+    /// The region at one end of the link.
+    pub from: &'static str,
+    /// The region at the other.
+    pub to: &'static str,
+    /// When it was cut, from the start of traffic.
+    pub cut_at_ms: f64,
+    /// When it was healed, likewise.
+    pub healed_at_ms: Option<f64>,
+    /// From the cut until the node at each end was seen to use another path.
+    pub detected_ms: Option<f64>,
+    /// By how much more than `detected_ms` and `return_ms` say it may have been sooner: how often
+    /// the nodes were asked.
+    pub resolution_ms: f64,
+    /// The longest time between two packets that arrived one after the other around the cut.
+    pub gap_ms: Option<f64>,
+    /// Packets of both ways that never arrived, of those sent from a second before the cut to a
+    /// second after the gap.
+    pub packets_lost: Option<u64>,
+    /// Packets of both ways that never arrived, of those sent after that and after the heal, until
+    /// a second after the return.
+    pub return_packets_lost: Option<u64>,
+    /// Each way by itself; the figures above are the later, longer, and the sum of these.
+    pub ways: Vec<FailoverWay>,
+    /// All of it in words.
+    #[serde(skip)]
+    pub sentence: String,
+}
+
+/// The traffic from one end of a cut link to the other.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FailoverWay {
+    /// The region that it was sent in.
+    pub from: &'static str,
+    /// The region that it was sent to.
+    pub to: &'static str,
+    /// The regions of the first other path that it took, both ends included.
+    pub detour: Option<Vec<String>>,
+    /// As in [`Failover`], of this way.
+    pub detected_ms: Option<f64>,
+    /// As in [`Failover`], of this way.
+    pub gap_ms: Option<f64>,
+    /// As in [`Failover`], of this way.
+    pub packets_lost: Option<u64>,
+    /// As in [`Report`], of this way.
+    pub return_ms: Option<f64>,
+    /// As in [`Failover`], of this way.
+    pub return_packets_lost: Option<u64>,
 }
 
 /// One node.
@@ -200,6 +261,11 @@ impl Report {
                     pid: node.pid,
                 })
                 .collect(),
+            failover: last.failover.as_ref().and_then(Failover::new),
+            return_ms: last
+                .failover
+                .as_ref()
+                .and_then(|failover| failover.returned().map(millis)),
             emulator,
         }
     }
@@ -221,6 +287,36 @@ impl Report {
             "{sent} packets sent, {delivered} delivered, {lost} lost. Stream: {}, {stream}.",
             Megabytes(self.stream.bytes_sent)
         )
+    }
+}
+
+impl Failover {
+    /// None if the link was not cut, or not yet.
+    fn new(failover: &failover::Failover) -> Option<Self> {
+        let [failover::Way { from, to, .. }, _] = &failover.ways;
+        let way = |way: &failover::Way| FailoverWay {
+            from: way.from,
+            to: way.to,
+            detour: way.detour.as_ref().map(|path| path.regions().to_vec()),
+            detected_ms: way.detected.map(millis),
+            gap_ms: way.outage.map(|outage| millis(outage.gap)),
+            packets_lost: way.outage.map(|outage| outage.packets_lost),
+            return_ms: way.returned.map(millis),
+            return_packets_lost: way.lost_on_return,
+        };
+        Some(Self {
+            from,
+            to,
+            cut_at_ms: millis(failover.cut?),
+            healed_at_ms: failover.healed.map(millis),
+            detected_ms: failover.detected().map(millis),
+            resolution_ms: millis(ASK_INTERVAL),
+            gap_ms: failover.gap().map(millis),
+            packets_lost: failover.packets_lost(),
+            return_packets_lost: failover.lost_on_return(),
+            ways: failover.ways.iter().map(way).collect(),
+            sentence: failover.sentence()?,
+        })
     }
 }
 
@@ -289,6 +385,9 @@ fn problems(last: &Snapshot, end: &End) -> Vec<String> {
     if last.stream.totals.sha256_match != Some(true) {
         problems.push("the stream arrived with another SHA-256".to_owned());
     }
+    if let Some(failover) = &last.failover {
+        problems.extend(failover.problems());
+    }
     problems
 }
 
@@ -301,138 +400,4 @@ fn millis(delay: Duration) -> f64 {
 const LATE_US: f64 = 1_000.0;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::view::tests::crossing;
-
-    fn completed() -> Snapshot {
-        let mut snapshot = crossing();
-        snapshot.flows[3].totals.lost = 3;
-        snapshot.stream.totals.bytes_received = snapshot.stream.totals.bytes_sent;
-        snapshot.stream.totals.sha256_match = Some(true);
-        snapshot
-    }
-
-    fn network() -> netem::report::Report {
-        let micros = Duration::from_micros;
-        let packets = netem::report::Packets {
-            received: 30_000,
-            delivered: 30_000,
-            conserved: true,
-            ..Default::default()
-        };
-        netem::report::Report {
-            backend: "proxy".to_owned(),
-            hosts: Vec::new(),
-            elapsed_s: 11.0,
-            packets,
-            lateness: netem::lateness::Lateness {
-                count: 30_000,
-                p50: micros(30),
-                p99: micros(1_000),
-                p999: micros(1_500),
-                max: micros(2_100),
-            },
-            idle_timer: netem::lateness::Lateness::default(),
-            queued_bytes_max: 0,
-            own_drops: BTreeMap::new(),
-            paths: Vec::new(),
-        }
-    }
-
-    fn judged(last: &Snapshot, end: &End) -> Report {
-        Report::new(last, end, Vec::new(), Some(&network()))
-    }
-
-    #[test]
-    fn json_has_the_keys_that_programs_read() {
-        let report = judged(&completed(), &End::Completed);
-        let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["outcome"], "passed");
-        assert_eq!(json["packets"]["sent"], 2_403);
-        assert_eq!(json["packets"]["delivered"], 2_400);
-        assert_eq!(json["packets"]["lost"], 3);
-        assert_eq!(json["stream"]["bytes_sent"], 8_120_000);
-        assert_eq!(json["stream"]["bytes_received"], 8_120_000);
-        assert_eq!(json["stream"]["sha256_match"], true);
-        let node = &json["nodes"][2];
-        assert_eq!(node["name"], "ap-1");
-        assert_eq!(node["region"], "ap-southeast-1");
-        assert_eq!(node["peers_up"], 3);
-        let flow = &json["flows"][0];
-        assert_eq!(flow["delay_p50_ms"], 35.399);
-        assert_eq!(flow["delay_p99_ms"], 41.97);
-        assert_eq!(flow["delay_max_ms"], 52.003);
-        assert_eq!(flow["distance_ms"], 34.868);
-        let emulator = &json["emulator"];
-        assert_eq!(emulator["packets"], 30_000);
-        assert_eq!(emulator["lateness"]["p50_us"], 30.0);
-        assert_eq!(emulator["lateness"]["p99_us"], 1_000.0);
-        assert_eq!(emulator["lateness"]["max_us"], 2_100.0);
-        assert_eq!(emulator["own_drops"], serde_json::json!({}));
-        assert_eq!(emulator["conserved"], true);
-    }
-
-    #[test]
-    fn a_few_lost_packets_pass_and_are_told() {
-        let report = judged(&completed(), &End::Completed);
-        assert_eq!(report.outcome, Outcome::Passed);
-        let sentence = "2403 packets sent, 2400 delivered, 3 lost. \
-                        Stream: 8.1 MB, same SHA-256.";
-        assert_eq!(report.sentence(), sentence);
-    }
-
-    #[test]
-    fn each_thing_that_must_hold_fails_a_run_by_itself() {
-        let problem = |spoil: fn(&mut Snapshot)| {
-            let mut snapshot = completed();
-            spoil(&mut snapshot);
-            let report = judged(&snapshot, &End::Completed);
-            assert_eq!(report.outcome, Outcome::Failed);
-            report.problems.join("; ")
-        };
-        let peers = problem(|snapshot| snapshot.nodes[1].peers_up = 1);
-        assert_eq!(peers, "us-1 had 1 of 3 peers up at the end");
-        let packets = problem(|snapshot| snapshot.flows[4].totals.delivered = 0);
-        assert_eq!(packets, "no packet went from us-east-1 to ap-southeast-1");
-        let stream = problem(|snapshot| snapshot.stream.totals.sha256_match = Some(false));
-        assert_eq!(stream, "the stream arrived with another SHA-256");
-    }
-
-    #[test]
-    fn an_emulator_that_loses_count_fails_a_run() {
-        let mut network = network();
-        network.packets.conserved = false;
-        let report = Report::new(&completed(), &End::Completed, Vec::new(), Some(&network));
-        assert_eq!(report.outcome, Outcome::Failed);
-        assert_eq!(
-            report.problems,
-            ["the emulator's account of packets does not add up"]
-        );
-    }
-
-    #[test]
-    fn an_emulator_that_is_late_by_more_than_a_millisecond_says_so_and_passes() {
-        let mut network = network();
-        let line = "Emulator: 30000 packets, late by p50 30 us, p99 1000 us, max 2100 us.";
-        assert_eq!(Emulator::from(&network).sentences(), line);
-        network.lateness.p99 = Duration::from_micros(1_001);
-        network.own_drops.insert("unread".to_owned(), 2);
-        let report = Report::new(&completed(), &End::Completed, Vec::new(), Some(&network));
-        assert_eq!(report.outcome, Outcome::Passed);
-        let sentences = report.emulator.unwrap().sentences();
-        let lines: Vec<_> = sentences.lines().collect();
-        assert_eq!(lines.len(), 3, "{sentences}");
-        assert!(lines[1].starts_with("It was late"), "{sentences}");
-        assert!(lines[2].starts_with("It lost 2 packets"), "{sentences}");
-    }
-
-    #[test]
-    fn a_run_that_was_interrupted_neither_passed_nor_failed() {
-        let report = judged(&completed(), &End::Interrupted(2));
-        assert_eq!(report.outcome, Outcome::Interrupted);
-        let report = judged(&completed(), &End::Failed("a node ended".to_owned()));
-        assert_eq!(report.outcome, Outcome::Failed);
-        assert_eq!(report.problems, ["a node ended"]);
-    }
-}
+mod tests;

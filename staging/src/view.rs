@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::traffic::{ledger::FlowTotals, stream::StreamTotals};
+use crate::{
+    failover::{Failover, Way},
+    traffic::{ledger::FlowTotals, stream::StreamTotals},
+};
 
 /// A run at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Snapshot {
     pub flows: Vec<FlowRow>,
     /// The stream.
     pub stream: StreamRow,
+    /// The link that is cut, if one is.
+    pub failover: Option<Failover>,
 }
 
 /// What a run is doing.
@@ -138,7 +143,7 @@ fn together(a: FlowTotals, b: FlowTotals) -> FlowTotals {
 
 /// The whole snapshot as lines of at most [`WIDTH`] columns, each ended by a line feed.
 ///
-/// Four nodes and twelve flows make 19 lines.
+/// Four nodes, twelve flows and a link that is cut make 23 lines.
 pub fn table(snapshot: &Snapshot) -> String {
     Table(snapshot).to_string()
 }
@@ -149,14 +154,20 @@ pub fn line(snapshot: &Snapshot) -> String {
     let stream = snapshot.stream.totals;
     let up: usize = snapshot.nodes.iter().map(|node| node.peers_up).sum();
     let all = snapshot.nodes.len() * snapshot.peers_each();
+    let failover = snapshot.failover.as_ref().map(|failover| {
+        let [there, _] = &failover.ways;
+        let link = link_state(failover, snapshot.elapsed);
+        format!("  direct link {link}, {}", InUse(there))
+    });
     format!(
-        "{:>4} s  {:<8}  peers up {up}/{all}  packets {} sent {} delivered {} lost  stream {}",
+        "{:>4} s  {:<8}  peers up {up}/{all}  packets {} sent {} delivered {} lost  stream {}{}",
         snapshot.elapsed.as_secs(),
         snapshot.phase.to_string(),
         packets.sent,
         packets.delivered,
         packets.lost,
         Megabytes(stream.bytes_received),
+        failover.unwrap_or_default(),
     )
 }
 
@@ -211,7 +222,7 @@ impl fmt::Display for Table<'_> {
 
         writeln!(
             f,
-            "\n{:<29}{:>9}{:>11}{:>8}{:>12}{:>11}",
+            "\n{:<30}{:>9}{:>10}{:>8}{:>12}{:>11}",
             "packets", "sent", "delivered", "lost", "round trip", "on AWS"
         )?;
         for pair in snapshot.pairs() {
@@ -231,12 +242,12 @@ impl fmt::Display for Table<'_> {
         let StreamRow { from, to, totals } = snapshot.stream;
         writeln!(
             f,
-            "\n{:<29}{:>9}{:>11}{:>20}",
+            "\n{:<30}{:>9}{:>10}{:>20}",
             "stream", "sent", "received", "SHA-256"
         )?;
         writeln!(
             f,
-            "{:<29}{:>9}{:>11}{:>20}",
+            "{:<30}{:>9}{:>10}{:>20}",
             format!("{from} > {to}"),
             Megabytes(totals.bytes_sent).to_string(),
             Megabytes(totals.bytes_received).to_string(),
@@ -245,7 +256,49 @@ impl fmt::Display for Table<'_> {
                 Some(true) => "same at both ends",
                 Some(false) => "DIFFERENT",
             }
-        )
+        )?;
+        match &snapshot.failover {
+            Some(failover) => paths(f, failover, snapshot.elapsed),
+            None => Ok(()),
+        }
+    }
+}
+
+fn paths(f: &mut fmt::Formatter<'_>, failover: &Failover, elapsed: Duration) -> fmt::Result {
+    let seconds = |time: Duration, digits: usize| format!("{:.digits$} s", time.as_secs_f64());
+    let noticed = match (failover.detected(), failover.returned()) {
+        (_, Some(returned)) => format!("in use after {}", seconds(returned, 1)),
+        (Some(detected), None) => format!("noticed in {}", seconds(detected, 2)),
+        (None, None) => String::new(),
+    };
+    let [there, back] = &failover.ways;
+    writeln!(f, "\n{:<57}{:>23}", "path in use", "direct link")?;
+    for (way, said) in [(there, link_state(failover, elapsed)), (back, noticed)] {
+        // Who makes a path longer than all regions of this mesh has it cut off.
+        writeln!(f, "{:<57.57}{said:>23}", InUse(way).to_string())?;
+    }
+    Ok(())
+}
+
+fn link_state(failover: &Failover, elapsed: Duration) -> String {
+    let since = |then| elapsed.saturating_sub(then).as_secs_f64();
+    match (failover.cut, failover.healed) {
+        (None, _) => "up".to_owned(),
+        (Some(cut), None) => format!("CUT for {:.1} s", since(cut)),
+        (Some(_), Some(healed)) => format!("healed for {:.1} s", since(healed)),
+    }
+}
+
+/// The path that a way takes now.
+struct InUse<'a>(&'a Way);
+
+impl fmt::Display for InUse<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Way { from, to, path, .. } = self.0;
+        match path {
+            Some(path) => f.write_str(&path.regions().join(" > ")),
+            None => write!(f, "{from} > {to}: path unknown"),
+        }
     }
 }
 
@@ -256,7 +309,7 @@ fn packets(f: &mut fmt::Formatter<'_>, name: &str, totals: &FlowTotals) -> fmt::
         lost,
         ..
     } = totals;
-    write!(f, "{name:<29}{sent:>9}{delivered:>11}{lost:>8}")
+    write!(f, "{name:<30}{sent:>9}{delivered:>10}{lost:>8}")
 }
 
 /// A delay to a tenth of its unit.

@@ -42,6 +42,11 @@ async fn a_short_run_passes_says_so_in_json_and_leaves_nothing_behind() {
     assert_eq!(names.len(), 4, "{json}");
     assert!(nodes.iter().all(|node| node["peers_up"] == 3), "{json}");
     assert_distances_are_real(&json);
+    // Too short for a link to be cut and to be in use again.
+    assert!(
+        json["failover"].is_null() && json["return_ms"].is_null(),
+        "{json}"
+    );
     let emulator = &json["emulator"];
     assert_eq!(emulator["conserved"], true, "{json}");
     assert!(emulator["packets"].as_u64() > json["packets"]["delivered"].as_u64());
@@ -59,6 +64,97 @@ async fn a_short_run_passes_says_so_in_json_and_leaves_nothing_behind() {
         .filter(|line| line.starts_with("Emulator: "));
     assert_eq!(emulator.count(), 1, "{:#?}", demo.seen);
     demo.assert_nothing_is_left();
+}
+
+/// What a cut costs, by the packets' own account. Only what the run compares with itself is bounded:
+/// the machine may be busy.
+#[tokio::test]
+async fn a_cut_link_costs_the_time_to_notice_it_and_nothing_on_the_way_back() {
+    let mut demo = Demo::start(20);
+    let (status, stderr) = demo.wait().await;
+    let json = demo.json();
+    let failover = &json["failover"];
+    assert_cut_is_measured(&json);
+    assert!(status.success(), "{status}\n{stderr}");
+    assert_eq!(stderr, "");
+    let cut_for = number(failover, "healed_at_ms") - number(failover, "cut_at_ms");
+    for way in failover["ways"].as_array().expect("it is a list") {
+        let (detected, gap) = (number(way, "detected_ms"), number(way, "gap_ms"));
+        assert!(detected > 0.0 && detected < cut_for, "{way}");
+        // Packets take the other path from about then on, and not only from the heal on.
+        assert!(gap < cut_for, "{way}");
+        let detour = way["detour"].as_array().expect("another path was used");
+        assert_eq!(
+            (&detour[0], &detour[detour.len() - 1]),
+            (&way["from"], &way["to"])
+        );
+        assert!(detour.len() > 2, "{way}");
+        assert!(number(way, "return_ms") > 0.0, "{way}");
+    }
+    let returned = number(&json, "return_ms");
+    let left = 1e3 * number(&json, "seconds") - number(failover, "healed_at_ms");
+    assert!(returned < left, "{json}");
+    // Beyond a chance loss of a busy machine.
+    assert!(number(failover, "return_packets_lost") < 10.0, "{json}");
+    demo.assert_nothing_is_left();
+}
+
+/// Whatever the nodes did about the cut: its figures are there and agree with each other.
+fn assert_cut_is_measured(json: &serde_json::Value) {
+    let failover = &json["failover"];
+    let (cut, healed) = (
+        number(failover, "cut_at_ms"),
+        number(failover, "healed_at_ms"),
+    );
+    assert!(cut > 0.0 && healed > cut, "{json}");
+    assert!(number(failover, "resolution_ms") > 0.0, "{json}");
+    let ways = failover["ways"].as_array().expect("it is a list");
+    assert_eq!(ways.len(), 2, "{json}");
+    assert_eq!(
+        (&ways[0]["from"], &ways[0]["to"]),
+        (&ways[1]["to"], &ways[1]["from"])
+    );
+    for way in ways {
+        let same =
+            |flow: &&serde_json::Value| (&flow["from"], &flow["to"]) == (&way["from"], &way["to"]);
+        let flows = json["flows"].as_array().expect("it is a list");
+        let flow = flows.iter().find(same).expect("every way has a flow");
+        let rate = number(flow, "sent") / number(json, "seconds");
+        let (gap, lost) = (number(way, "gap_ms") / 1e3, number(way, "packets_lost"));
+        // Half as much again and half a second of packets: those under way, and a chance loss.
+        let most = 1.5 * gap * rate + 0.5 * rate;
+        assert!(lost <= most, "{lost} lost in {gap} s at {rate}/s: {way}");
+        assert!(lost <= number(flow, "lost"), "{way} of {flow}");
+    }
+    let of = |key: &str| ways.iter().map(|way| number(way, key)).collect::<Vec<_>>();
+    let gap = of("gap_ms").into_iter().fold(0.0, f64::max);
+    assert_eq!(number(failover, "gap_ms"), gap, "{json}");
+    let lost: f64 = of("packets_lost").iter().sum();
+    assert_eq!(number(failover, "packets_lost"), lost, "{json}");
+    // Null for one way is null for both.
+    for (both, key) in [(failover, "detected_ms"), (json, "return_ms")] {
+        let told = ways.iter().all(|way| way[key].is_number());
+        assert_eq!(both[key].is_number(), told, "{key}: {json}");
+    }
+}
+
+fn number(json: &serde_json::Value, key: &str) -> f64 {
+    let number = json[key].as_f64();
+    number.unwrap_or_else(|| panic!("{key} is not a number: {json}"))
+}
+
+#[tokio::test]
+async fn a_run_that_is_to_cut_nothing_loses_no_link() {
+    let mut demo = Demo::start_with(20, &["--no-cut"]);
+    demo.read_until("   6 s  crossing").await;
+    assert!(
+        !demo.seen.concat().contains("direct link"),
+        "{:#?}",
+        demo.seen
+    );
+    demo.signal(Signal::INT);
+    demo.wait().await;
+    assert!(demo.json()["failover"].is_null());
 }
 
 #[tokio::test]
@@ -169,12 +265,17 @@ struct Demo {
 
 impl Demo {
     fn start(seconds: u32) -> Self {
+        Self::start_with(seconds, &[])
+    }
+
+    fn start_with(seconds: u32, more: &[&str]) -> Self {
         let directory = || TempDir::new().expect("the system has room for temporary files");
         let (temporary, result) = (directory(), directory());
         let json = result.path().join("result.json");
         let mut child = Command::new(BINARY)
             .args(["demo", "--seconds", &seconds.to_string(), "--json"])
             .arg(&json)
+            .args(more)
             .env("TMPDIR", temporary.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

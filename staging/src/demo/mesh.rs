@@ -15,8 +15,11 @@ const NODES: [(&str, &str); 4] = [
     ("eu-1", "eu-west-1"),
     ("us-1", "us-east-1"),
     ("ap-1", "ap-southeast-1"),
-    ("sa-1", "sa-east-1"),
+    ("ca-1", "ca-central-1"),
 ];
+/// The link that is cut, by the places of its ends. By the matrix, a round trip of 69.6 ms becomes
+/// 85.9 ms over ca-central-1: the shortest detour in this mesh.
+pub(super) const CUT: (usize, usize) = (1, 0);
 /// The stream goes from the first node to this one.
 const STREAM_TO: usize = 2;
 

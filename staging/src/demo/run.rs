@@ -13,7 +13,10 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-use super::mesh::{self, Ways};
+use super::{
+    cut::{self, Cut, Tested},
+    mesh::{self, Ways},
+};
 use crate::{
     fleet::{Exit, Fleet, Remains, ports::Ports},
     report::End,
@@ -65,7 +68,9 @@ pub(super) struct Run {
     /// How far it is between the ends of each of `flows`.
     distances: Vec<Duration>,
     stream: Crossing<StreamTotals>,
-    /// Ends when everything has crossed. Publishes to `flows` and `stream`.
+    /// What became of the link that is cut; none if all stay up.
+    failover: Option<Tested>,
+    /// Ends when everything has crossed. Publishes to `flows`, `stream` and `failover`.
     traffic: JoinSet<anyhow::Result<()>>,
     /// Ask the nodes how they are, for as long as the run lasts. Publish to `nodes`.
     watchers: JoinSet<()>,
@@ -93,6 +98,7 @@ struct Waiting {
     ways: Ways,
     flows: Vec<watch::Sender<FlowTotals>>,
     stream: watch::Sender<StreamTotals>,
+    cut: Option<Cut>,
 }
 
 enum Wake {
@@ -103,8 +109,8 @@ enum Wake {
 }
 
 impl Run {
-    /// Starts the nodes and begins to ask them how they are.
-    pub(super) async fn start(total: Duration) -> anyhow::Result<Self> {
+    /// Starts the nodes and begins to ask them how they are. One link is to be cut if `cuts`.
+    pub(super) async fn start(total: Duration, cuts: bool) -> anyhow::Result<Self> {
         let mut ports = Ports::default();
         let (specs, ways) = mesh::lay_out(&mut ports).await?;
         let fleet = Fleet::start(specs, ports).await?;
@@ -127,6 +133,7 @@ impl Run {
         let distances = ways.flows.iter().map(distance).collect();
         let (publish, totals) = watch::channel(StreamTotals::default());
         let (from, to) = (ways.stream.from, ways.stream.to);
+        let (cut, failover) = cuts.then(|| cut::prepare(&fleet)).unzip();
         Ok(Self {
             fleet,
             phase: Phase::Starting,
@@ -137,11 +144,13 @@ impl Run {
                 ways,
                 flows: senders,
                 stream: publish,
+                cut,
             }),
             nodes,
             flows,
             distances,
             stream: Crossing { from, to, totals },
+            failover,
             traffic: JoinSet::new(),
             watchers,
         })
@@ -248,6 +257,7 @@ impl Run {
                 to: self.stream.to,
                 totals: *self.stream.totals.borrow(),
             },
+            failover: self.failover.as_ref().map(Tested::failover),
         }
     }
 
@@ -276,6 +286,7 @@ impl Run {
             ways,
             flows,
             stream,
+            mut cut,
         }) = self.waiting.take()
         else {
             return;
@@ -294,6 +305,7 @@ impl Run {
                 origin: now,
                 start_at,
                 stop_at,
+                traced: cut.as_mut().and_then(|cut| cut.take_traced(way.ends)),
             };
             self.traffic.spawn(flow.run(published));
             start_at += step;
@@ -304,6 +316,9 @@ impl Run {
             stop_at,
         };
         self.traffic.spawn(stream_way.run(stream));
+        if let Some(cut) = cut {
+            self.traffic.spawn(cut.run(now, stop_at));
+        }
     }
 
     fn on_fleet_ended(&self, ended: io::Result<Exit>) -> Ended {
@@ -337,7 +352,10 @@ impl Run {
         }
     }
 
-    fn on_traffic_ended(&self, ended: Result<anyhow::Result<()>, JoinError>) -> Option<End> {
+    fn on_traffic_ended(&mut self, ended: Result<anyhow::Result<()>, JoinError>) -> Option<End> {
+        if let Some(tested) = &mut self.failover {
+            tested.take_traces();
+        }
         match ended {
             Ok(Ok(())) => self.traffic.is_empty().then_some(End::Completed),
             Ok(Err(error)) => Some(End::Failed(format!("{error:#}"))),

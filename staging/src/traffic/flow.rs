@@ -7,11 +7,15 @@ use std::{
 
 use anyhow::Context;
 use causeway::clock;
-use tokio::{net::UdpSocket, sync::watch};
+use tokio::{
+    net::UdpSocket,
+    sync::{oneshot, watch},
+};
 
 use super::{
     ledger::{FlowTotals, GRACE, Ledger},
     packet::{PACKET_BYTES, Packet},
+    trace::Trace,
 };
 
 /// Between two packets of one flow: 50 a second.
@@ -35,6 +39,8 @@ pub struct Flow {
     pub start_at: Instant,
     /// When to send no more.
     pub stop_at: Instant,
+    /// Who is told of every single packet once all have crossed.
+    pub traced: Option<oneshot::Sender<Trace>>,
 }
 
 impl Flow {
@@ -48,7 +54,7 @@ impl Flow {
     /// # Cancel safety
     /// Cancel safe: what was published stands.
     pub async fn run(self, published: watch::Sender<FlowTotals>) -> anyhow::Result<()> {
-        let mut ledger = Ledger::default();
+        let (mut ledger, mut trace) = (Ledger::default(), Trace::default());
         let mut next_send = self.start_at;
         let mut next_publish = self.start_at;
         let mut buffer = [0; PACKET_BYTES + 1];
@@ -68,6 +74,7 @@ impl Flow {
             match wake {
                 Wake::Timer if sending => {
                     let number = ledger.handle_sent(now);
+                    trace.handle_sent(self.age(now));
                     self.send(now, number).await?;
                     // After a stall the missed ones are not made up for: that would be a burst.
                     next_send = (next_send + INTERVAL).max(now);
@@ -75,13 +82,13 @@ impl Flow {
                 Wake::Timer => {
                     // A stall of this process is not a loss: what waits in the socket has arrived.
                     while let Ok(length) = self.far.try_recv(&mut buffer) {
-                        self.handle_packet(now, &buffer[..length], &mut ledger);
+                        self.handle_packet(now, &buffer[..length], &mut ledger, &mut trace);
                     }
                     break;
                 }
                 Wake::Received(received) => {
                     let length = received.context("the socket of a service failed")?;
-                    self.handle_packet(now, &buffer[..length], &mut ledger);
+                    self.handle_packet(now, &buffer[..length], &mut ledger, &mut trace);
                 }
             }
             ledger.handle_timeout(now);
@@ -95,6 +102,10 @@ impl Flow {
         }
         ledger.close();
         published.send_replace(ledger.totals());
+        if let Some(traced) = self.traced {
+            // Who asked may have gone.
+            let _ = traced.send(trace);
+        }
         Ok(())
     }
 
@@ -102,7 +113,7 @@ impl Flow {
         let packet = Packet {
             flow: self.id,
             number,
-            sent: now.saturating_duration_since(self.origin),
+            sent: self.age(now),
         };
         match self.near.send(&packet.encode()).await {
             // It answers an earlier packet: nothing is bound there. That shows as loss.
@@ -113,12 +124,18 @@ impl Flow {
         }
     }
 
-    fn handle_packet(&self, now: Instant, bytes: &[u8], ledger: &mut Ledger) {
+    fn handle_packet(&self, now: Instant, bytes: &[u8], ledger: &mut Ledger, trace: &mut Trace) {
         let Some(packet) = Packet::decode(bytes).filter(|packet| packet.flow == self.id) else {
             return;
         };
-        let age = now.saturating_duration_since(self.origin);
+        let age = self.age(now);
         ledger.handle_arrival(packet.number, age.saturating_sub(packet.sent));
+        trace.handle_arrival(packet.number, age);
+    }
+
+    /// How old the run is.
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.origin)
     }
 }
 
@@ -145,6 +162,7 @@ mod tests {
             origin,
             start_at: origin,
             stop_at: origin + 5 * INTERVAL - Duration::from_millis(1),
+            traced: None,
         };
         (flow, node)
     }

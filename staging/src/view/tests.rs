@@ -1,4 +1,5 @@
 use super::*;
+use crate::{failover, fleet::paths::PathInUse};
 
 /// Four nodes, four seconds into a run of ten.
 pub(crate) fn crossing() -> Snapshot {
@@ -6,7 +7,7 @@ pub(crate) fn crossing() -> Snapshot {
         ("eu-1", "eu-west-1"),
         ("us-1", "us-east-1"),
         ("ap-1", "ap-southeast-1"),
-        ("sa-1", "sa-east-1"),
+        ("ca-1", "ca-central-1"),
     ];
     let mut snapshot = Snapshot {
         phase: Phase::Crossing,
@@ -23,6 +24,7 @@ pub(crate) fn crossing() -> Snapshot {
                 sha256_match: None,
             },
         },
+        failover: None,
     };
     for (name, region) in NODES {
         snapshot.nodes.push(NodeRow {
@@ -81,9 +83,41 @@ fn a_mesh_that_starts_looks_like_its_picture() {
     assert_eq!(table(&starting()), include_str!("starting.txt"));
 }
 
+/// A second and a bit after a link was cut.
+fn cut() -> Snapshot {
+    let mut snapshot = crossing();
+    snapshot.elapsed = Duration::from_millis(6_230);
+    snapshot.total = Duration::from_secs(20);
+    snapshot.failover = Some(failover::tests::cut());
+    snapshot
+}
+
+#[test]
+fn a_cut_link_looks_like_its_picture() {
+    assert_eq!(table(&cut()), include_str!("cut.txt"));
+}
+
+#[test]
+fn a_link_that_is_in_use_again_says_since_when_it_is_healed_and_how_long_that_took() {
+    let mut snapshot = cut();
+    snapshot.elapsed = Duration::from_millis(16_400);
+    snapshot.failover = Some(failover::tests::healed());
+    let text = table(&snapshot);
+    let lines: Vec<_> = text.lines().collect();
+    let [.., there, back] = &lines[..] else {
+        panic!("{text}");
+    };
+    assert!(there.starts_with("us-east-1 > eu-west-1  "), "{text}");
+    assert!(there.ends_with("  healed for 7.4 s"), "{text}");
+    assert!(back.ends_with("  in use after 6.2 s"), "{text}");
+}
+
 #[test]
 fn the_longest_run_and_the_worst_figures_fit_80_columns_and_23_lines() {
-    let mut snapshot = crossing();
+    let mut snapshot = cut();
+    for way in &mut snapshot.failover.as_mut().unwrap().ways {
+        way.path = PathInUse::new(["ap-southeast-1"; 9]);
+    }
     snapshot.total = Duration::from_secs(3_600);
     snapshot.elapsed = Duration::from_secs(3_600);
     snapshot.stream.totals.bytes_sent = 7_200_000_000;
@@ -103,7 +137,7 @@ fn the_longest_run_and_the_worst_figures_fit_80_columns_and_23_lines() {
         text.lines().all(|line| line.chars().count() <= WIDTH),
         "{text}"
     );
-    let separated = text.contains(" 360000     360000  360000    999.9 ms   999.9 ms\n");
+    let separated = text.contains(" 360000    360000  360000    999.9 ms   999.9 ms\n");
     assert!(separated, "columns run into each other:\n{text}");
 }
 
@@ -114,6 +148,17 @@ fn a_line_says_what_the_table_says() {
         "   4 s  crossing  peers up 12/12  \
          packets 2403 sent 2400 delivered 1 lost  stream 8.0 MB"
     );
+    assert_eq!(
+        line(&cut()),
+        "   6 s  crossing  peers up 12/12  \
+         packets 2403 sent 2400 delivered 1 lost  stream 8.0 MB  \
+         direct link CUT for 1.2 s, us-east-1 > ca-central-1 > eu-west-1"
+    );
+    let mut unknown = cut();
+    unknown.failover = Some(Failover::new("us-east-1", "eu-west-1"));
+    let text = line(&unknown);
+    let end = "  direct link up, us-east-1 > eu-west-1: path unknown";
+    assert!(text.ends_with(end), "{text}");
 }
 
 #[test]
