@@ -18,6 +18,10 @@ use crate::{
 pub(super) struct Cut {
     /// The link.
     pub switch: Switch,
+    /// When it is cut, from the start of traffic.
+    pub cut_at: Duration,
+    /// When it is healed, likewise.
+    pub heal_at: Duration,
     /// The nodes at its ends, each for its path to the other, in the order of the ways of
     /// [`Failover`].
     pub ends: [PathClient; 2],
@@ -55,8 +59,8 @@ impl Cut {
         let mut next_ask = origin;
         loop {
             let next_step = match step {
-                Step::Cut => origin + CUT_AT,
-                Step::Heal => origin + HEAL_AT,
+                Step::Cut => origin + self.cut_at,
+                Step::Heal => origin + self.heal_at,
                 Step::End => stop_at,
             };
             clock::sleep_until(Some(next_step.min(next_ask))).await;
@@ -139,6 +143,8 @@ pub(super) fn prepare(fleet: &Fleet) -> (Cut, Tested) {
     let [(there, from_there), (back, from_back)] = [oneshot::channel(), oneshot::channel()];
     let cut = Cut {
         switch: fleet.switch(a, b),
+        cut_at: CUT_AT,
+        heal_at: HEAL_AT,
         ends: [fleet.path_client(a, b), fleet.path_client(b, a)],
         published,
         traced: [Some(there), Some(back)],
@@ -159,3 +165,94 @@ const HEAL_AT: Duration = Duration::from_secs(9);
 /// The shortest run in which a link is cut: traffic comes back to a link once that has been well
 /// for five seconds, and a busy machine may take as much again.
 pub(super) const SHORTEST_RUN: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{UdpSocket, UnixListener},
+    };
+
+    use super::*;
+    use crate::fleet::network::{Network, Place};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A node's admin API: the path to `to` goes over "ca/ca-1" while the link is cut.
+    async fn node(socket: PathBuf, to: &str, link: watch::Receiver<Failover>) {
+        let listener = UnixListener::bind(socket).unwrap();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1_024];
+            let _ = stream.read(&mut request).await;
+            let is_cut = link.borrow().cut.is_some() && link.borrow().healed.is_none();
+            let over = if is_cut { "\"ca/ca-1\", " } else { "" };
+            let answer = format!(
+                "HTTP/1.0 200 OK\r\n\r\n[{{\"to\": \"{to}\", \"kind\": \"interactive\", \
+                 \"path\": [{over}\"{to}\"]}}]"
+            );
+            let _ = stream.write_all(answer.as_bytes()).await;
+        }
+    }
+
+    async fn network(directory: &Path) -> Network {
+        let place = |name, region, socket: &UdpSocket| Place {
+            name,
+            region,
+            address: socket.local_addr().unwrap(),
+        };
+        let (a, b) = (
+            UdpSocket::bind("127.0.0.1:0"),
+            UdpSocket::bind("127.0.0.1:0"),
+        );
+        let places = [
+            place("us-1", "us-east-1", &a.await.unwrap()),
+            place("eu-1", "eu-west-1", &b.await.unwrap()),
+        ];
+        Network::start(&places, directory.join("network.sock"))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_link_is_cut_and_healed_and_what_its_ends_say_meanwhile_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = |name| directory.path().join(name);
+        let network = network(directory.path()).await;
+        let (published, seen) = watch::channel(Failover::new("us", "eu"));
+        let client = |own: &str, to: &str, file| {
+            PathClient::new(socket(file), own.to_owned(), to.to_owned())
+        };
+        let cut = Cut {
+            switch: network.switch(0, 1),
+            cut_at: 200 * MS,
+            // Room for a stall of a busy machine, as there is after it.
+            heal_at: 1_000 * MS,
+            ends: [
+                client("us/us-1", "eu/eu-1", "us"),
+                client("eu/eu-1", "us/us-1", "eu"),
+            ],
+            published,
+            traced: [None, None],
+        };
+        let origin = clock::now();
+        tokio::select! {
+            ended = cut.run(origin, origin + 1_800 * MS) => ended.unwrap(),
+            () = node(socket("us"), "eu/eu-1", seen.clone()) => {}
+            () = node(socket("eu"), "us/us-1", seen.clone()) => {}
+        }
+        let failover = seen.borrow().clone();
+        let (cut, healed) = (failover.cut.unwrap(), failover.healed.unwrap());
+        assert!(cut >= 200 * MS && healed >= 1_000 * MS, "{failover:?}");
+        for way in &failover.ways {
+            assert!(cut + way.detected.unwrap() <= healed, "{failover:?}");
+            assert!(way.returned.is_some(), "{failover:?}");
+            let detour = way.detour.as_ref().unwrap().regions().to_vec();
+            assert_eq!(detour, [way.from, "ca", way.to]);
+        }
+        let report = network.stop(Duration::from_secs(10)).await.unwrap();
+        assert!(report.paths.iter().all(|path| !path.cut), "{report:?}");
+    }
+}
