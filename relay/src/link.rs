@@ -293,6 +293,16 @@ impl Link {
         }
     }
 
+    /// Queues a control frame of other nodes. They may have half of the queue: however much they
+    /// say, there is room for what this link's own ends say.
+    fn forward_frame(&self, frame: Frame) {
+        if self.frames.capacity() <= FRAMES_QUEUED / 2 {
+            return self.mesh.counts.frames_dropped.incr();
+        }
+        self.mesh.counts.frames_forwarded.incr();
+        self.send_frame(frame);
+    }
+
     /// Queues a control frame that nothing repeats: a full queue closes the link.
     pub(crate) fn send_frame_or_close(&self, frame: Frame) {
         if self.frames.try_send(Box::new(frame)).is_err() {

@@ -177,11 +177,15 @@ impl Way {
 }
 
 /// All ways to `destination`, the best first: what the router says, then the link, if there is one.
+///
+/// A way whose first link was replaced goes over the link that the pair has now: the router needs a
+/// moment to say the same.
 pub(crate) fn ways_to(mesh: &Mesh, kind: Kind, destination: NodeKey) -> Vec<Arc<Way>> {
     let route = mesh.routes.get(kind, destination);
     let mut ways: Vec<Arc<Way>> = route
         .into_iter()
         .flat_map(|route| std::iter::once(route.primary).chain(route.backup))
+        .map(|way| over_current_link(mesh, way))
         .collect();
     if let Some(link) = mesh.links.get(destination) {
         let direct = Way::direct(link);
@@ -190,6 +194,16 @@ pub(crate) fn ways_to(mesh: &Mesh, kind: Kind, destination: NodeKey) -> Vec<Arc<
         }
     }
     ways
+}
+
+fn over_current_link(mesh: &Mesh, way: Arc<Way>) -> Arc<Way> {
+    if way.first.is_usable() && !way.first.is_retiring() {
+        return way;
+    }
+    match mesh.links.get(way.first.peer_key) {
+        Some(link) if !Arc::ptr_eq(&link, &way.first) => Way::new(link, way.hops, way.standing()),
+        Some(_) | None => way,
+    }
 }
 
 impl Routes {

@@ -45,8 +45,7 @@ pub(super) fn handle(mesh: &Arc<Mesh>, link: &Arc<Link>, relayed: Relayed) {
                     ..
                 } = relayed;
                 via.push(us);
-                mesh.counts.frames_forwarded.incr();
-                onward.send_frame(Frame::Relayed(Box::new(Relayed {
+                onward.forward_frame(Frame::Relayed(Box::new(Relayed {
                     origin,
                     via,
                     hops: rest,

@@ -283,7 +283,9 @@ impl EgressFlow {
         if self.way.is_same(&way) {
             return;
         }
-        self.others.retain(|other| !other.is_same(&way));
+        // Those that have ended would hold their links' memory.
+        self.others
+            .retain(|other| !other.is_same(&way) && !other.first.has_ended());
         let other = match spare {
             true => way,
             false => std::mem::replace(&mut self.way, way),

@@ -225,6 +225,31 @@ async fn spare_takes_over_at_once_when_the_first_link_breaks_and_only_what_was_u
 }
 
 #[tokio::test(start_paused = true)]
+async fn flow_goes_on_over_the_next_link_of_its_pair_before_the_routes_say_so() {
+    let scene = Diamond::new(151).await;
+    let Diamond { i, m, e, .. } = scene;
+    scene.route(&[i, m, e], None);
+    let echo = UdpEcho::start(&scene.fleet, e);
+    let _tcp = start_tcp_echo(&scene.fleet, e);
+    let flow = UdpFlow::start(&scene.fleet, i, 6000, ms(10));
+    sleep(ms(1_000)).await;
+    scene
+        .fleet
+        .link(i, m)
+        .unwrap()
+        .close(CloseCode::Overloaded, "");
+    scene.fleet.until_linked(&[i, m], ms(5_000)).await;
+    let before = flow.received();
+    sleep(ms(2_000)).await;
+    assert!(flow.received() >= before + 150, "{}", flow.received());
+    let program = scene.fleet.program(i);
+    assert_eq!(tcp_round_trip(&program, 7000, 5_000).await.unwrap(), 5_000);
+    assert_eq!(echo.clients(), 1);
+    scene.assert_healthy();
+    drop(flow);
+}
+
+#[tokio::test(start_paused = true)]
 async fn flow_moves_to_its_spare_when_a_node_on_the_way_cannot_go_on() {
     let scene = Diamond::new(143).await;
     let Diamond { i, m, n, e, .. } = scene;

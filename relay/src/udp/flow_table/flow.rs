@@ -160,6 +160,7 @@ impl<W: Clone> Flow<W> {
 
     /// Does what a look at its ways shows and takes no frame. Returns what was held for too long.
     pub(super) fn settle(&mut self, now: Instant, ways: &impl Ways<W>) -> VecDeque<Bytes> {
+        self.avoided.retain(|(_, until)| now < *until);
         match &self.phase {
             Phase::Open { way, .. } => match self.fit(now, way, ways) {
                 Fit::Gone => {
