@@ -3,6 +3,7 @@
 use router::{
     choice,
     health::{Reason, Way},
+    outlier,
 };
 
 use crate::{
@@ -231,6 +232,28 @@ impl From<&SpliceError> for StreamEnd {
 }
 
 labels! {
+    /// Why a node is to get nothing new: the kinds of [`outlier::Reason`].
+    EjectionReason {
+        /// Too many failures in a row.
+        Run = "run",
+        /// Far below the others of its region.
+        Share = "share",
+        /// Far below the others, as most of its peers see it.
+        Votes = "votes",
+    }
+}
+
+impl From<outlier::Reason> for EjectionReason {
+    fn from(reason: outlier::Reason) -> Self {
+        match reason {
+            outlier::Reason::Run => Self::Run,
+            outlier::Reason::Share => Self::Share,
+            outlier::Reason::Votes => Self::Votes,
+        }
+    }
+}
+
+labels! {
     /// Why traffic took another path: the reasons of the router's choice.
     MoveReason {
         /// The overlay path is better by the margin.
@@ -311,6 +334,8 @@ pub struct Counts {
     pub dials_failed: Counter,
     /// Declarations of services that were not what the peer held.
     pub declarations_differed: Counter,
+    /// Nodes that are to get nothing new for a while.
+    pub ejections: CounterBy<EjectionReason>,
     /// Flows that a peer opened and that were accepted.
     pub flows_accepted: Counter,
     /// Frames and streams of other nodes that were not carried on.
@@ -404,6 +429,12 @@ impl Counts {
                 "relay.service.differed",
                 "{declaration}",
                 "Digests that did not match what was held, after which services are declared again",
+            ),
+            ejections: m.counter_by(
+                "relay.node.ejected",
+                "{ejection}",
+                "reason",
+                "Times that a node failed what it was asked, so that nothing new went there",
             ),
             flows_accepted: m.counter("relay.flow.accepted", "{flow}", "Flows opened by peers"),
             forward_refused: m.counter_by(

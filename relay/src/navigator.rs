@@ -17,7 +17,7 @@ use router::{
     graph::{Graph, NodeKey as RouterKey, RegionId, Service},
     health::Condition,
     paths::Path,
-    router::{Output, Own, Pair, Router},
+    router::{Output, Own, Pair, Router, Verdict},
     verified::Verified,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -58,6 +58,13 @@ pub(crate) enum NavigatorEvent {
         of: Option<NodeKey>,
         /// Where the answer goes.
         answer: oneshot::Sender<Box<Inspection>>,
+    },
+    /// A request of ours to a node succeeded, or failed for a reason that is the node's.
+    Outcome {
+        /// The node.
+        node: NodeKey,
+        /// Whether it succeeded.
+        success: bool,
     },
     /// Something about a pair changed: its current link, what is thought of it, or its figures.
     Pair(Box<PairReport>),
@@ -240,6 +247,9 @@ impl Navigator {
                 // Whoever asked may have given up.
                 let _ = answer.send(Box::new(self.inspect(now, of)));
             }
+            NavigatorEvent::Outcome { node, success } => {
+                self.router.handle_outcome(now, node.into(), success);
+            }
             NavigatorEvent::Pair(report) => self.handle_pair(now, *report),
             NavigatorEvent::Unreachable { at, next } => {
                 self.router.handle_unreachable(now, at.into(), next.into());
@@ -312,6 +322,18 @@ impl Navigator {
                 ),
                 Output::Doubting(false) => info!("this node trusts what it sees again"),
                 Output::Gone(node, farewell) => self.forget(node, farewell),
+                Output::Judged(node, Verdict::Ejected { reason, time }) => {
+                    self.mesh.counts.ejections.incr(reason.into());
+                    warn!(
+                        node = self.shown(node),
+                        ?reason,
+                        ?time,
+                        "node fails what it is asked: nothing new goes there"
+                    );
+                }
+                Output::Judged(node, Verdict::Returned) => {
+                    info!(node = self.shown(node), "node may be asked again");
+                }
                 Output::Moved(kind, node, decision) => self.note_move(kind, node, &decision),
                 Output::Outbid(version) => {
                     let known = NodeGeneration(version.generation);

@@ -75,6 +75,8 @@ pub struct Route {
     pub load: Load,
     /// Whether the destination takes new work.
     pub service: Service,
+    /// The destination fails what it is asked.
+    pub ejected: bool,
 }
 
 impl From<Class> for Kind {

@@ -13,7 +13,7 @@ use router::{
     graph,
 };
 
-use self::candidates::Candidate;
+use self::candidates::{Candidate, Standing};
 use crate::{
     code::RefuseCode,
     config::{self, HostPort, Target, Transport},
@@ -231,17 +231,26 @@ impl Destination {
 fn candidate(mesh: &Mesh, kind: Kind, node: NodeKey) -> Option<Candidate<Arc<Way>>> {
     let ways = ways_to(mesh, kind, node);
     let best = ways.iter().find(|way| way.fit() != Fit::Gone)?;
-    let srtt = Cost::from_micros(best.first.srtt().as_micros() as u64);
-    let route = mesh.routes.get(kind, node);
-    let (cost, load, service) = route
-        .map_or((srtt, Load::IDLE, graph::Service::Serving), |route| {
-            (route.cost, route.load, route.service)
+    let Some(route) = mesh.routes.get(kind, node) else {
+        let srtt = best.first.srtt().as_micros();
+        return Some(Candidate {
+            ways,
+            cost: Cost::from_micros(srtt as u64),
+            load: Load::IDLE,
+            standing: Standing::Serving,
         });
+    };
+    let standing = match route.service {
+        _ if route.ejected => Standing::Ejected,
+        graph::Service::Serving => Standing::Serving,
+        graph::Service::Warming => Standing::Warming,
+        graph::Service::Draining => Standing::Draining,
+    };
     Some(Candidate {
         ways,
-        cost,
-        load,
-        service,
+        cost: route.cost,
+        load: route.load,
+        standing,
     })
 }
 

@@ -1,5 +1,6 @@
 //! One node's whole view of the mesh, and what follows from it.
 
+mod destinations;
 mod own;
 mod redial;
 mod routing;
@@ -11,12 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::{own::Pair, routing::RouteView};
 use self::{
+    destinations::Destinations,
     own::{Doubt, OwnLinks},
     redial::Redial,
     routing::{Changes, Routing},
 };
+pub use self::{destinations::Verdict, own::Pair, routing::RouteView};
 use crate::{
     advert::{Advert, Content, Publisher, PublisherConfig, State, Version},
     choice::Decision,
@@ -60,6 +62,7 @@ pub struct Router {
     warm_up: WarmUp,
     wanted: WantedLinks,
     redial: Redial,
+    destinations: Destinations,
     graph: Graph,
     /// In the order of [`Traffic::ALL`].
     routings: [Routing; Traffic::ALL.len()],
@@ -104,6 +107,8 @@ pub enum Output {
     Contested(NodeKey),
     /// Oneself is suspected, or no longer.
     Doubting(bool),
+    /// A node is to get nothing new for a while, or may again.
+    Judged(NodeKey, Verdict),
     /// A node left the mesh.
     Gone(NodeKey, Farewell),
     /// Something speaks in our own name with this version, above ours.
@@ -145,6 +150,7 @@ impl Router {
             warm_up: WarmUp::new(sources, now),
             wanted: WantedLinks::new(own, says.region),
             redial: Redial::new(now),
+            destinations: Destinations::default(),
             graph: Graph::new(),
             routings: Traffic::ALL.map(|traffic| {
                 let policy = traffic.policy();
@@ -228,6 +234,15 @@ impl Router {
         self.drain_wanted();
     }
 
+    /// A request of ours to `node` succeeded, or failed for a reason that is the node's.
+    pub fn handle_outcome(&mut self, now: Instant, node: NodeKey, success: bool) {
+        if let Some(known) = self.graph.node(node) {
+            self.destinations
+                .handle_outcome(now, (node, known.region), success);
+            self.drain_destinations(now);
+        }
+    }
+
     /// A node on the way said that it cannot go on to the next. That is believed for
     /// [`UNREACHABLE_FOR`], or until the node itself says something new of its links: whoever lies
     /// about it keeps one link out of our paths for so long.
@@ -265,6 +280,8 @@ impl Router {
         self.drain_wanted();
         self.redial_lost(now);
         self.forgive(now);
+        self.destinations.handle_timeout(now);
+        self.drain_destinations(now);
         if self.rebuild_at.is_some_and(|at| at <= now) {
             self.rebuild(now);
         }
@@ -284,6 +301,7 @@ impl Router {
             self.publisher.poll_timeout(),
             self.warm_up.poll_timeout(),
             self.wanted.poll_timeout(),
+            self.destinations.poll_timeout(),
             self.rebuild_at,
             self.unreachable.values().min().copied(),
         ];
@@ -430,7 +448,8 @@ impl Router {
             return;
         }
         let advert = advert.value();
-        let Some(said) = advert.to_node(false, 1) else {
+        let ejected = self.destinations.is_ejected(node);
+        let Some(said) = advert.to_node(ejected, 1) else {
             return;
         };
         if self.graph.node(node) != Some(&said) {
@@ -438,6 +457,7 @@ impl Router {
             self.renew_node(now, node);
         }
         self.wanted.handle_member(now, node, said.region);
+        self.destinations.handle_member(now, node, said.region);
         self.unreachable.retain(|(at, _), _| *at != node);
         let links = &advert.content().links;
         let mut peers: BTreeSet<NodeKey> = links.keys().copied().collect();
@@ -476,7 +496,21 @@ impl Router {
             .retain(|(at, next), _| *at != node && *next != node);
         self.rebuild_soon(now);
         self.wanted.handle_gone(now, node);
+        self.destinations.handle_gone(now, node);
+        self.drain_destinations(now);
         self.outputs.push_back(Output::Gone(node, farewell));
+    }
+
+    /// Takes in which nodes are to get nothing, as what they did says.
+    fn drain_destinations(&mut self, now: Instant) {
+        while let Some((node, verdict)) = self.destinations.poll_output() {
+            if let Some(known) = self.graph.node(node).copied() {
+                let ejected = self.destinations.is_ejected(node);
+                self.graph.set_node(node, Node { ejected, ..known });
+                self.renew_node(now, node);
+            }
+            self.outputs.push_back(Output::Judged(node, verdict));
+        }
     }
 
     /// Dials those that were lost, now and then: the way back into a mesh that was cut in two.

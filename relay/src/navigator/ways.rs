@@ -51,6 +51,7 @@ impl Ways {
                     cost: path.cost(),
                     load: node.load,
                     service: node.service,
+                    ejected: node.ejected,
                 };
                 now.insert(to, route);
             }

@@ -1,9 +1,6 @@
 //! Which node of a region a flow goes to. Pure.
 
-use router::{
-    cost::{Cost, Load, Margin},
-    graph::Service,
-};
+use router::cost::{Cost, Load, Margin};
 
 /// A node that could serve a flow.
 #[derive(Debug, Clone)]
@@ -14,14 +11,27 @@ pub(super) struct Candidate<W> {
     pub(super) cost: Cost,
     /// How much of what it can do it does.
     pub(super) load: Load,
-    /// Whether it takes new work.
-    pub(super) service: Service,
+    /// Whether it is to take new work.
+    pub(super) standing: Standing,
+}
+
+/// Whether a node is to take new work, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// In full service.
+    Serving,
+    /// Just started.
+    Warming,
+    /// It leaves.
+    Draining,
+    /// It fails what it is asked.
+    Ejected,
 }
 
 /// Puts the candidates in the order in which to try them.
 ///
-/// A node in full service goes before one that has just started, and that before one that is
-/// leaving, which is the last resort. Among those, the nearest goes first; nodes that are hardly
+/// A node in full service goes before one that has just started, that before one that is leaving,
+/// and one that fails what it is asked is the last resort. Among those, the nearest goes first; nodes that are hardly
 /// farther are as good, and of two of these the less loaded one is taken. Two drawn at random spread
 /// flows nearly as well as a comparison of all, and do not send all newcomers to the one that said
 /// last that it was idle.
@@ -31,13 +41,13 @@ pub(super) struct Candidate<W> {
 /// Source: Mitzenmacher, "The power of two choices in randomized load balancing", IEEE TPDS 12(10),
 /// 2001.
 pub(super) fn order<W>(mut candidates: Vec<Candidate<W>>, draw: u64) -> Vec<Candidate<W>> {
-    candidates.sort_by_key(|candidate| (rank(candidate.service), candidate.cost));
+    candidates.sort_by_key(|candidate| (candidate.standing, candidate.cost));
     let Some(best) = candidates.first() else {
         return candidates;
     };
-    let (cost, service) = (best.cost, best.service);
+    let (cost, standing) = (best.cost, best.standing);
     let is_as_good = |candidate: &&Candidate<W>| {
-        candidate.service == service && !Margin::default().is_better(cost, candidate.cost)
+        candidate.standing == standing && !Margin::default().is_better(cost, candidate.cost)
     };
     let near = candidates.iter().take_while(is_as_good).count() as u64;
     if near >= 2 {
@@ -55,14 +65,6 @@ pub(super) fn order<W>(mut candidates: Vec<Candidate<W>>, draw: u64) -> Vec<Cand
     candidates
 }
 
-fn rank(service: Service) -> u8 {
-    match service {
-        Service::Serving => 0,
-        Service::Warming => 1,
-        Service::Draining => 2,
-    }
-}
-
 /// What a node says of its load is some seconds old, and it says smaller changes later still.
 const LOAD_STEP_PERMILLE: u16 = 100;
 
@@ -70,12 +72,12 @@ const LOAD_STEP_PERMILLE: u16 = 100;
 mod tests {
     use super::*;
 
-    fn candidate(name: char, cost_ms: u64, load: u16, service: Service) -> Candidate<char> {
+    fn candidate(name: char, cost_ms: u64, load: u16, standing: Standing) -> Candidate<char> {
         Candidate {
             ways: vec![name],
             cost: Cost::from_millis(cost_ms),
             load: Load::from_permille(load),
-            service,
+            standing,
         }
     }
 
@@ -89,8 +91,8 @@ mod tests {
 
     #[test]
     fn nearest_is_taken_whatever_is_drawn_if_the_others_are_farther_by_the_margin() {
-        let far = candidate('f', 80, 0, Service::Serving);
-        let near = candidate('n', 60, 900, Service::Serving);
+        let far = candidate('f', 80, 0, Standing::Serving);
+        let near = candidate('n', 60, 900, Standing::Serving);
         assert_eq!(firsts(&[far, near]), ['n']);
     }
 
@@ -98,8 +100,8 @@ mod tests {
     fn of_two_that_are_as_near_the_less_loaded_is_taken_and_the_nearer_if_there_is_no_difference() {
         let pair = |a, b| {
             [
-                candidate('a', 70, a, Service::Serving),
-                candidate('b', 72, b, Service::Serving),
+                candidate('a', 70, a, Standing::Serving),
+                candidate('b', 72, b, Standing::Serving),
             ]
         };
         assert_eq!(firsts(&pair(500, 300)), ['b']);
@@ -110,18 +112,20 @@ mod tests {
     #[test]
     fn of_many_that_are_as_near_all_but_the_most_loaded_have_their_flows() {
         let loads = [('a', 200), ('b', 350), ('c', 500), ('d', 900)];
-        let near = loads.map(|(name, load)| candidate(name, 70, load, Service::Serving));
+        let near = loads.map(|(name, load)| candidate(name, 70, load, Standing::Serving));
         assert_eq!(firsts(&near), ['a', 'b', 'c']);
     }
 
     #[test]
-    fn node_that_starts_or_leaves_is_taken_where_there_is_no_other() {
-        let leaving = candidate('l', 10, 0, Service::Draining);
-        let starting = candidate('s', 20, 0, Service::Warming);
-        let far = candidate('f', 200, 900, Service::Serving);
+    fn node_that_starts_leaves_or_fails_is_taken_where_there_is_no_other() {
+        let failing = candidate('x', 1, 0, Standing::Ejected);
+        let leaving = candidate('l', 10, 0, Standing::Draining);
+        let starting = candidate('s', 20, 0, Standing::Warming);
+        let far = candidate('f', 200, 900, Standing::Serving);
         assert_eq!(firsts(&[leaving.clone(), starting.clone(), far]), ['f']);
         assert_eq!(firsts(&[leaving.clone(), starting]), ['s']);
-        assert_eq!(firsts(&[leaving]), ['l']);
+        assert_eq!(firsts(&[failing.clone(), leaving]), ['l']);
+        assert_eq!(firsts(&[failing]), ['x']);
         assert!(order(Vec::<Candidate<char>>::new(), 5).is_empty());
     }
 }

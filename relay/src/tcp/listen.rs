@@ -161,6 +161,7 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
             demand(mesh, Some(way.destination));
         }
         let opened = open_on(mesh, destination, &way, deadline).await;
+        tell_outcome(mesh, &way, &opened);
         let other = match &opened {
             Err(error) if error.is_on_the_way() => ways.next(),
             Err(error) if error.is_of_the_node() => {
@@ -173,7 +174,24 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
             None => return opened,
         }
     }
-    open_on(mesh, destination, &way, deadline).await
+    let opened = open_on(mesh, destination, &way, deadline).await;
+    tell_outcome(mesh, &way, &opened);
+    opened
+}
+
+/// Tells the router whether the node did what it was asked.
+fn tell_outcome(mesh: &Mesh, way: &Way, opened: &Result<Opened, OpenServiceError>) {
+    let success = match opened {
+        Ok(_) => true,
+        Err(error) if error.is_a_failure() => false,
+        // The way's, or what anybody would have answered.
+        Err(_) => return,
+    };
+    let node = way.destination;
+    // One outcome more or less changes no verdict.
+    let _ = mesh
+        .navigator
+        .try_send(NavigatorEvent::Outcome { node, success });
 }
 
 /// Tells the router that a link to `node` is worth having.
@@ -257,6 +275,17 @@ impl OpenServiceError {
     /// Whether another node that exposes the same service may take it.
     fn is_of_the_node(&self) -> bool {
         matches!(self, Self::Refused(RefuseCode::Elsewhere))
+    }
+
+    /// Whether the node failed, and not the way to it nor the one who asks.
+    fn is_a_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(
+                RefuseCode::LocalRefused | RefuseCode::LocalTimeout | RefuseCode::Overloaded
+            ) | Self::Read(ReadFrameError::Read(ReadError::TimedOut))
+                | Self::NotAnAnswer
+        )
     }
 
     /// Whether another way to the same service may do better.

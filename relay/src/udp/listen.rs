@@ -275,11 +275,22 @@ impl Listen {
         }
     }
 
+    /// Tells the router whether the far end of a flow did what it was asked.
+    fn tell_outcome(&self, flow: u32, success: bool) {
+        if let Some(carried) = self.carried.get(&flow) {
+            let node = carried.node;
+            // One outcome more or less changes no verdict.
+            let outcome = NavigatorEvent::Outcome { node, success };
+            let _ = self.mesh.navigator.try_send(outcome);
+        }
+    }
+
     fn handle_event(&mut self, now: Instant, event: &FlowEvent) {
         let flow = event.flow;
         let is_meant = |way: &Arc<Way>| event.is_about(way);
         match event.answer {
             FlowAnswer::Accepted => {
+                self.tell_outcome(flow, true);
                 let Some(Released { way, packets }) = self.table.handle_accepted(flow, is_meant)
                 else {
                     return;
@@ -303,6 +314,14 @@ impl Listen {
                 self.table.handle_closed(now, flow, is_meant, &self.known);
             }
             FlowAnswer::Refused(code) => {
+                let failures = [
+                    RefuseCode::LocalRefused,
+                    RefuseCode::LocalTimeout,
+                    RefuseCode::Overloaded,
+                ];
+                if failures.contains(&code) {
+                    self.tell_outcome(flow, false);
+                }
                 let by = &event.link.peer;
                 self.complain(now, "flow refused", &format_args!("{code}, over {by}"));
                 for _ in 0..self.table.handle_refused(now, flow, is_meant) {

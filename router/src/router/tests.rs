@@ -232,6 +232,31 @@ fn node_that_leaves_is_no_destination_and_no_hop_any_more() {
     );
 }
 
+/// F11: a node that answers and brings nothing about is found by what it does.
+#[test]
+fn node_that_fails_what_it_is_asked_is_ejected_and_comes_back_and_never_more_than_half_are() {
+    let mut mesh = Mesh::full(&[0, 1, 1, 1, 1], |a, b| if a == b { 1 } else { 100 });
+    let ejected = |mesh: &Mesh| {
+        let nodes = mesh.router(node(0)).graph().nodes();
+        nodes.filter(|(_, node)| node.ejected).count()
+    };
+    for failing in [1, 2, 3, 4] {
+        for _ in 0..10 {
+            let now = mesh.now;
+            let router = mesh.router_mut(node(0));
+            router.handle_outcome(now, node(failing), false);
+            mesh.run(ms(10));
+        }
+    }
+    assert_eq!(ejected(&mesh), 2);
+    assert_eq!(ejected(&mesh), mesh.verdicts());
+    mesh.run(secs(11));
+    assert_eq!(ejected(&mesh), 0);
+    assert_eq!(mesh.verdicts(), 4);
+    // It is still a hop, and a destination for whoever means it.
+    assert!(mesh.path(node(0), node(1)).is_some());
+}
+
 #[test]
 fn story_of_a_failover_is_told_with_its_reasons() {
     let mut mesh = triangle();

@@ -159,6 +159,13 @@ impl Mesh {
         since.filter(|(_, _, fact)| is_move(fact)).count()
     }
 
+    /// How often a node was judged as a destination.
+    pub(super) fn verdicts(&self) -> usize {
+        let is_verdict = |fact: &Output| matches!(fact, Output::Judged(..));
+        let facts = self.facts.iter();
+        facts.filter(|(_, _, fact)| is_verdict(fact)).count()
+    }
+
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         let mut idle = 0;

@@ -1,0 +1,123 @@
+//! Which nodes fail what they are asked, region by region.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    graph::{NodeKey, RegionId},
+    outlier::{Outliers, Output, Reason},
+};
+
+/// Judges every node as a destination, among those of its region: see
+/// [`outlier`](crate::outlier).
+///
+/// Only this node's own requests count: what the others see is not exchanged.
+#[derive(Debug, Default)]
+pub(super) struct Destinations {
+    regions: BTreeMap<RegionId, Outliers<NodeKey>>,
+    members: BTreeMap<NodeKey, RegionId>,
+    outputs: VecDeque<(NodeKey, Verdict)>,
+}
+
+/// What was decided about a node as a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is to get nothing new, but where there is nobody else.
+    Ejected {
+        /// Why.
+        reason: Reason,
+        /// For how long.
+        time: Duration,
+    },
+    /// It may get something again.
+    Returned,
+}
+
+impl Destinations {
+    /// A node is in the mesh.
+    pub(super) fn handle_member(&mut self, now: Instant, node: NodeKey, region: RegionId) {
+        let before = self.members.insert(node, region);
+        if before.is_some_and(|before| before != region) {
+            self.leave(now, node, before);
+        }
+        let region = self.regions.entry(region);
+        region
+            .or_insert_with(|| Outliers::new(now))
+            .handle_member(now, node);
+    }
+
+    /// A node is not in the mesh any more.
+    pub(super) fn handle_gone(&mut self, now: Instant, node: NodeKey) {
+        let region = self.members.remove(&node);
+        self.leave(now, node, region);
+    }
+
+    /// A request of ours to a node succeeded, or failed for a reason that is the node's.
+    pub(super) fn handle_outcome(
+        &mut self,
+        now: Instant,
+        (node, region): (NodeKey, RegionId),
+        success: bool,
+    ) {
+        if let Some(outliers) = self.regions.get_mut(&region) {
+            outliers.handle_outcome(now, node, success);
+            self.drain(region);
+        }
+    }
+
+    /// Time passed. Calling it early does nothing.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        let is_due =
+            |outliers: &Outliers<NodeKey>| outliers.poll_timeout().is_some_and(|at| at <= now);
+        let due = self.regions.iter().filter(|(_, region)| is_due(region));
+        for region in due.map(|(region, _)| *region).collect::<Vec<_>>() {
+            if let Some(outliers) = self.regions.get_mut(&region) {
+                outliers.handle_timeout(now);
+            }
+            self.drain(region);
+        }
+    }
+
+    /// When to call [`Destinations::handle_timeout`], if ever.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let timers = self.regions.values().filter_map(Outliers::poll_timeout);
+        timers.min()
+    }
+
+    /// The next verdict, until there is none.
+    pub(super) fn poll_output(&mut self) -> Option<(NodeKey, Verdict)> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether a node is to get nothing new now.
+    pub(super) fn is_ejected(&self, node: NodeKey) -> bool {
+        let region = self.members.get(&node);
+        let outliers = region.and_then(|region| self.regions.get(region));
+        outliers.is_some_and(|outliers| outliers.is_ejected(node))
+    }
+
+    fn leave(&mut self, now: Instant, node: NodeKey, region: Option<RegionId>) {
+        let Some(region) = region else { return };
+        if let Some(outliers) = self.regions.get_mut(&region) {
+            outliers.handle_left(now, node);
+            self.drain(region);
+        }
+        if !self.members.values().any(|of| *of == region) {
+            self.regions.remove(&region);
+        }
+    }
+
+    fn drain(&mut self, region: RegionId) {
+        let Some(outliers) = self.regions.get_mut(&region) else {
+            return;
+        };
+        while let Some(output) = outliers.poll_output() {
+            self.outputs.push_back(match output {
+                Output::Ejected { node, reason, time } => (node, Verdict::Ejected { reason, time }),
+                Output::Returned { node } => (node, Verdict::Returned),
+            });
+        }
+    }
+}
