@@ -13,9 +13,13 @@ mod bad_peers;
 mod conditions;
 #[path = "sim/dials.rs"]
 mod dials;
+#[path = "sim/diamond.rs"]
+mod diamond;
 #[path = "../../staging/src/sim/env.rs"]
 #[expect(unreachable_pub, reason = "staging's library has it too")]
 mod env;
+#[path = "sim/failover.rs"]
+mod failover;
 #[path = "sim/faults.rs"]
 mod faults;
 #[path = "../../staging/src/sim/fleet.rs"]
@@ -44,3 +48,5 @@ mod soak;
 mod strangers;
 #[path = "sim/traffic.rs"]
 mod traffic;
+#[path = "sim/transit.rs"]
+mod transit;

@@ -212,8 +212,8 @@ async fn reports_cross_a_link_that_is_full_both_ways_and_leave_it_its_rate() {
         }
     }
     let share = back * 8 * PAYLOAD_BYTES as u64 * 100 / (LINK_BITS * SECONDS);
-    for end in [a, c] {
-        let taken = fleet.mesh(end).counts.reports.value(ReportEnd::Taken);
+    for from in [a, c] {
+        let taken = fleet.mesh(from).counts.reports.value(ReportEnd::Taken);
         assert!(taken >= 8 * SECONDS, "{taken} reports");
     }
     assert!(share >= 70, "only {share} % of the link was used");

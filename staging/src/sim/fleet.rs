@@ -38,7 +38,7 @@ pub const TRUST_DOMAIN: &str = "example.org";
 pub const PORT: u16 = 7400;
 
 /// So many milliseconds.
-pub fn ms(millis: u64) -> Duration {
+pub const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
