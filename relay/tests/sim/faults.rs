@@ -6,6 +6,7 @@ use causeway::{clock, keeper::PeerStatus};
 
 use crate::{
     fleet::{Fleet, Member, ms, sleep},
+    raw::{Answers, Raw},
     traffic::{Scene, UDP_SERVICE, UdpEcho, UdpFlow, udp_listen},
 };
 
@@ -269,26 +270,31 @@ async fn peer_that_vanishes_in_each_state_of_the_keeper_leaves_nothing_behind() 
     let idle = fleet.node(a).tasks().counts().running;
     sleep(ms(60_000)).await;
     assert!(fleet.node(a).tasks().counts().running <= idle + 1);
-    // Draining: removed while its link is up, and dead before it is closed.
-    fleet.start(c).await;
-    fleet.until_linked(&[a, c], ms(2_000)).await;
+    // Draining: removed while its link is up, and dead before it is closed. A node that has told of
+    // itself would be wanted on.
+    let raw = Raw::new(fleet, "us", "raw");
+    fleet.add_peer(a, &raw.id, &[raw.address().to_string()]);
+    fleet.reload(a).await;
+    let _link = raw.accept_link(Answers::ALL).await;
     sleep(ms(2_000)).await;
     fleet.clear_peers(a);
     let b = scene.b;
     let (id, address) = (fleet.id(b).clone(), fleet.address(b).to_string());
     fleet.add_peer(a, &id, &[address]);
-    fleet.machine(c).freeze();
+    raw.host.freeze();
     fleet.reload(a).await;
-    fleet
-        .until("forgotten", ms(25_000), || fleet.peer(a, c).is_none())
-        .await;
+    let peer = |raw: &Raw| fleet.mesh(a).links.snapshot().get(&raw.id.key()).cloned();
+    let forgotten = || peer(&raw).is_none();
+    fleet.until("forgotten", ms(25_000), forgotten).await;
     // Idle: a peer that is not wanted here dials, and dies.
-    fleet.kill(c);
-    fleet.start(c).await;
-    fleet.until_linked(&[a, c], ms(3_000)).await;
+    let raw = Raw::new(fleet, "us", "other");
+    let _link = raw.link(fleet.address(a), Answers::ALL).await;
     sleep(ms(2_000)).await;
-    fleet.kill(c);
-    let is_idle = || matches!(fleet.status(a, c), Some(PeerStatus::Idle));
+    raw.host.kill();
+    let is_idle = || {
+        let peer = peer(&raw).unwrap();
+        matches!(peer.slot.load().status, PeerStatus::Idle)
+    };
     fleet.until("idle", ms(8_000), is_idle).await;
     sleep(ms(10_000)).await;
     let counts = fleet.node(a).tasks().counts();

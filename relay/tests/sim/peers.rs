@@ -9,7 +9,7 @@ use causeway::{
 
 use crate::{
     fleet::{Fleet, Member, ms, node_id, sleep},
-    raw::{Answers, Raw},
+    raw::{Answers, Raw, RawLink},
     traffic::Scene,
 };
 
@@ -19,7 +19,7 @@ fn add_peer(fleet: &mut Fleet, to: Member, peer: Member) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn peer_that_a_seeker_found_keeps_its_link_over_a_reload_and_goes_with_its_address() {
+async fn peer_that_a_seeker_found_keeps_its_link_over_a_reload_and_without_its_address() {
     let mut fleet = Fleet::new(100);
     let (a, b) = (fleet.add("eu", "a", ""), fleet.add("us", "b", ""));
     let address = fleet.address(b).to_string();
@@ -40,57 +40,125 @@ async fn peer_that_a_seeker_found_keeps_its_link_over_a_reload_and_goes_with_its
     sleep(ms(8_000)).await;
     fleet.start(b).await;
     fleet.until_linked(&[a, b], ms(8_000)).await;
+    sleep(ms(2_000)).await;
+    // It is in the mesh by now, and that address was only the way in.
+    let first = fleet.link(a, b).unwrap().generation;
     fleet.clear_peers(a);
     fleet.reload(a).await;
-    fleet
-        .until("removed", ms(15_000), || fleet.peer(a, b).is_none())
-        .await;
+    sleep(ms(30_000)).await;
+    assert_eq!(fleet.link(a, b).unwrap().generation, first);
 }
 
 #[tokio::test(start_paused = true)]
-async fn peer_that_came_by_itself_and_was_configured_later_is_removed_with_its_configuration() {
+async fn peer_that_a_seeker_found_and_that_is_not_in_the_mesh_goes_with_its_address() {
+    let mut fleet = Fleet::new(100);
+    let a = fleet.add("eu", "a", "");
+    let raw = Raw::new(&fleet, "us", "raw");
+    fleet.add_seed(a, &raw.address().to_string());
+    fleet.start(a).await;
+    let link = raw.accept_link(Answers::ALL).await;
+    fleet.reload(a).await;
+    sleep(ms(12_000)).await;
+    assert!(link.is_open());
+    fleet.clear_peers(a);
+    fleet.reload(a).await;
+    assert_removed(&link).await;
+    let known = || knows(&fleet, a, &raw);
+    fleet.until("removed", ms(15_000), || !known()).await;
+}
+
+/// Whether `member` has a keeper for a raw peer.
+fn knows(fleet: &Fleet, member: Member, raw: &Raw) -> bool {
+    fleet
+        .mesh(member)
+        .links
+        .snapshot()
+        .contains_key(&raw.id.key())
+}
+
+/// Waits until a link is closed, and asserts that its peer is not wanted there any more.
+async fn assert_removed(link: &RawLink) {
+    match link.closed().await {
+        Closed::ByPeer { code, .. } => assert_eq!(code, CloseCode::Removed),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_of_the_mesh_keeps_its_link_when_it_is_configured_and_when_it_is_not_any_more() {
     let mut fleet = Fleet::new(101);
     let (a, b) = (fleet.add("eu", "a", ""), fleet.add("us", "b", ""));
     add_peer(&mut fleet, b, a);
     fleet.start_all().await;
     fleet.until_linked(&[a, b], ms(8_000)).await;
+    sleep(ms(2_000)).await;
     let first = fleet.link(a, b).unwrap().generation;
-    add_peer(&mut fleet, a, b);
+    let dials = [a, b].map(|member| fleet.mesh(member).counts.dials.value());
+    for _ in 0..3 {
+        add_peer(&mut fleet, a, b);
+        fleet.reload(a).await;
+        sleep(ms(1_000)).await;
+        fleet.clear_peers(a);
+        fleet.reload(a).await;
+        sleep(ms(15_000)).await;
+        assert_eq!(fleet.link(a, b).unwrap().generation, first);
+    }
+    let now = [a, b].map(|member| fleet.mesh(member).counts.dials.value());
+    assert_eq!(now, dials);
+}
+
+#[tokio::test(start_paused = true)]
+async fn peer_that_came_by_itself_and_was_configured_later_is_removed_with_its_configuration() {
+    let mut fleet = Fleet::new(101);
+    let a = fleet.add("eu", "a", "");
+    let raw = Raw::new(&fleet, "us", "raw");
+    fleet.start(a).await;
+    let link = raw.link(fleet.address(a), Answers::ALL).await;
+    fleet.add_peer(a, &raw.id, &[raw.address().to_string()]);
     fleet.reload(a).await;
     sleep(ms(1_000)).await;
-    assert_eq!(fleet.link(a, b).unwrap().generation, first);
+    assert!(link.is_open());
     fleet.clear_peers(a);
     fleet.reload(a).await;
-    let gone = || fleet.link(b, a).is_none_or(|link| link.generation != first);
-    fleet.until("removed", ms(3_000), gone).await;
-    // It is still wanted there, and nothing forbids it here.
-    fleet.until_linked(&[a, b], ms(20_000)).await;
+    let from = clock::now();
+    assert_removed(&link).await;
+    assert!(clock::now() - from <= ms(3_000));
+    // Nothing forbids it here to come again.
+    sleep(ms(12_000)).await;
+    let link = raw.link(fleet.address(a), Answers::ALL).await;
+    sleep(ms(12_000)).await;
+    assert!(link.is_open() && knows(&fleet, a, &raw));
 }
 
 #[tokio::test(start_paused = true)]
 async fn peer_that_is_removed_and_configured_again_at_once_is_linked_again() {
     let mut scene = Scene::new(102, |_, _, _| {}).await;
-    let c = scene.fleet.add("us", "c", "");
+    let raw = Raw::new(&scene.fleet, "us", "raw");
     let (fleet, a, b) = (&mut scene.fleet, scene.a, scene.b);
-    fleet.start(c).await;
-    for pause in [ms(0), ms(100), ms(1_000), ms(3_000)] {
-        add_peer(fleet, a, c);
-        fleet.reload(a).await;
-        fleet.until_linked(&[a, c], ms(3_000)).await;
-        sleep(ms(1_000)).await;
+    let remove = |fleet: &mut Fleet| {
         fleet.clear_peers(a);
         add_peer(fleet, a, b);
+    };
+    for pause in [ms(0), ms(100), ms(1_000), ms(3_000)] {
+        fleet.add_peer(a, &raw.id, &[raw.address().to_string()]);
+        fleet.reload(a).await;
+        let link = raw.accept_link(Answers::ALL).await;
+        sleep(ms(1_000)).await;
+        remove(fleet);
         fleet.reload(a).await;
         sleep(pause).await;
-        add_peer(fleet, a, c);
+        fleet.add_peer(a, &raw.id, &[raw.address().to_string()]);
         fleet.reload(a).await;
-        sleep(ms(4_000)).await;
-        assert!(fleet.linked(a, c), "{pause:?}\n{}", fleet.describe());
-        fleet.clear_peers(a);
-        add_peer(fleet, a, b);
+        let again = tokio::time::timeout(ms(4_000), raw.accept_link(Answers::ALL)).await;
+        let again = again.unwrap_or_else(|_| panic!("{pause:?}\n{}", fleet.describe()));
+        assert_removed(&link).await;
+        let current = fleet.mesh(a).links.get(raw.id.key()).unwrap();
+        assert_eq!(current.generation, again.generation);
+        remove(fleet);
         fleet.reload(a).await;
-        sleep(ms(15_000)).await;
-        assert!(fleet.peer(a, c).is_none());
+        assert_removed(&again).await;
+        sleep(ms(12_000)).await;
+        assert!(!knows(fleet, a, &raw));
     }
     scene.finish().await;
 }
