@@ -36,6 +36,7 @@ pub(crate) mod seeker;
 pub(crate) mod seldom;
 pub mod services;
 pub mod slot;
+pub mod survey;
 pub mod tasks;
 pub(crate) mod tcp;
 pub mod telemetry;

@@ -31,6 +31,7 @@ use crate::{
     routes::Routes,
     seeker::Seeking,
     services::Exposed,
+    survey::Survey,
     tasks::Scope,
     tcp::room::Room,
     transport::{self, TlsError},
@@ -61,6 +62,8 @@ pub struct Mesh {
     pub names: ArcSwap<BTreeMap<NodeKey, NodeId>>,
     /// Echoes that were asked for.
     pub(crate) echoes: Echoes,
+    /// What the router last saw. The navigator is the only writer.
+    pub survey: Survey,
     /// What it exposes.
     pub exposed: Exposed,
     /// Ends streams off the way of those who used them.

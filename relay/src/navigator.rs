@@ -5,13 +5,13 @@ mod ways;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use router::{
     advert::Advert,
-    choice::Decision,
+    choice::{Decision, Wish},
     cost::{Load, Loss, Measure},
     gossip::Farewell,
     graph::{Graph, NodeKey as RouterKey, RegionId, Service},
@@ -97,10 +97,14 @@ pub(crate) struct PairReport {
 pub(crate) struct Inspection {
     /// The moment.
     pub(crate) at: Instant,
+    /// This node.
+    pub(crate) own: NodeKey,
     /// Every node that is known, and every link that is reported.
     pub(crate) graph: Graph,
     /// Their names.
     pub(crate) names: BTreeMap<NodeKey, NodeId>,
+    /// What they run, where they said so.
+    pub(crate) releases: BTreeMap<NodeKey, String>,
     /// How traffic goes, by kind and destination.
     pub(crate) routes: Vec<RouteReport>,
     /// The last decisions about the node that was asked for, oldest first.
@@ -124,6 +128,8 @@ pub(crate) struct RouteReport {
     pub(crate) path: Option<Path>,
     /// What to fall back on.
     pub(crate) backup: Option<Path>,
+    /// What would move the traffic if it lasted.
+    pub(crate) wish: Option<Wish>,
     /// The last decision.
     pub(crate) last: Option<Decision>,
 }
@@ -233,6 +239,7 @@ impl Navigator {
         }
         self.events_in_row = 0;
         self.router.handle_timeout(now);
+        self.survey(now);
     }
 
     /// Whether it cost as much as a signature.
@@ -353,6 +360,18 @@ impl Navigator {
                 }
             }
         }
+        let (is_warming, is_doubting) = (!self.router.is_warm(now), self.router.doubts().0);
+        self.mesh
+            .survey
+            .is_warming
+            .store(is_warming, Ordering::Relaxed);
+        self.mesh
+            .survey
+            .is_doubting
+            .store(is_doubting, Ordering::Relaxed);
+        if !self.rerouted.is_empty() {
+            self.survey(now);
+        }
         for kind in std::mem::take(&mut self.rerouted) {
             let links = self.neighbours.links();
             self.ways.publish(&self.mesh, kind, &self.router, links);
@@ -430,6 +449,20 @@ impl Navigator {
         name.unwrap_or_else(|| key.to_string())
     }
 
+    /// Counts what metrics show: when a route changes, and with every timer, of which gossip has one
+    /// every five seconds.
+    fn survey(&self, now: Instant) {
+        let survey = &self.mesh.survey;
+        let nodes = self.router.graph().nodes().count();
+        let contested = self.router.gossip().contested(now).count();
+        survey.nodes.store(nodes as u64, Ordering::Relaxed);
+        survey.contested.store(contested as u64, Ordering::Relaxed);
+        for kind in Kind::ALL {
+            let paths = self.router.routes(kind).filter_map(|route| route.path);
+            survey.set_routes(kind, nodes.saturating_sub(1), paths.map(Path::is_direct));
+        }
+    }
+
     fn inspect(&self, now: Instant, of: Option<NodeKey>) -> Inspection {
         let routes = Kind::ALL.into_iter().flat_map(|kind| {
             let routes = self.router.routes(kind);
@@ -438,6 +471,7 @@ impl Navigator {
                 destination: route.destination.into(),
                 path: route.path.copied(),
                 backup: route.backup.copied(),
+                wish: route.wish,
                 last: route.last.copied(),
             })
         });
@@ -448,10 +482,17 @@ impl Navigator {
             })
         });
         let contested = self.router.gossip().contested(now);
+        let releases = self.router.gossip().adverts().map(|advert| {
+            let advert = advert.value();
+            let release = advert.content().release.clone();
+            (NodeKey::from(advert.node()), release)
+        });
         Inspection {
             at: now,
+            own: self.mesh.id.key(),
             graph: self.router.graph().clone(),
             names: self.names.clone(),
+            releases: releases.collect(),
             routes: routes.collect(),
             decisions: decisions.collect(),
             contested: contested.map(NodeKey::from).collect(),

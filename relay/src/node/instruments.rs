@@ -1,5 +1,7 @@
 //! What is measured when somebody asks: peers, links, tasks and queues.
 
+mod survey;
+
 use std::sync::{Arc, Weak};
 
 use super::view::View;
@@ -38,6 +40,7 @@ pub(super) fn register(view: &Arc<View>) {
         "What probes say of the current link: 0 up, 1 suspect, 2 confirmed, 3 down",
         |link| f64::from(link.health() as u8),
     );
+    survey::register(metrics, &weak);
     let peers = weak.clone();
     metrics.gauges(
         "relay.peer.up",
