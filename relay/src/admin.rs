@@ -7,13 +7,16 @@
 mod address;
 mod client;
 mod listener;
+mod question;
 mod server;
 pub mod view;
 
+pub(crate) use self::question::meant;
 pub use self::{
     address::{AdminAddress, AdminAddressError},
     client::{Client, ClientError},
     listener::{AdminListener, ListenError},
+    question::{Answer, QuestionError},
     server::{LoopCheck, NodeView, serve},
 };
 

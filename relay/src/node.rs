@@ -1,5 +1,6 @@
 //! Builds a node from its configuration and its environment, and ends it.
 
+pub(crate) mod atlas;
 mod instruments;
 mod view;
 

@@ -16,7 +16,10 @@ use tokio::{
 use super::{
     AdminAddress,
     listener::Stream,
-    view::{HealthView, PeerDetailView, PeerView, ReadyView, RefusalView, StatusView, TaskView},
+    view::{
+        EchoView, HealthView, MeshView, PeerDetailView, PeerView, ReadyView, RefusalView,
+        RouteDetailView, RouteView, StatusView, TaskView,
+    },
 };
 
 /// A client of one node's admin API. Each question has a connection and a deadline of its own.
@@ -89,6 +92,44 @@ impl Client {
     /// As [`ClientError`] says.
     pub async fn tasks(&self) -> Result<Vec<TaskView>, ClientError> {
         self.ask("/v1/tasks").await
+    }
+
+    /// How its traffic goes.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn routes(&self) -> Result<Vec<RouteView>, ClientError> {
+        self.ask("/v1/routes").await
+    }
+
+    /// How its traffic for one node goes, and what led to that: `region/name`, or just the name
+    /// where one node has it.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such node, else as [`ClientError`] says.
+    pub async fn route(&self, name: &str) -> Result<RouteDetailView, ClientError> {
+        self.ask(&format!("/v1/routes/{}", escape(name))).await
+    }
+
+    /// What it knows of the mesh.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn mesh(&self) -> Result<MeshView, ClientError> {
+        self.ask("/v1/mesh").await
+    }
+
+    /// Has it ask another node for an echo, or the node at the end of link `hop` of the path there,
+    /// counted from 1. An echo that does not come back is an answer too.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such node or hop, else as [`ClientError`] says.
+    pub async fn echo(&self, name: &str, hop: Option<usize>) -> Result<EchoView, ClientError> {
+        let name = escape(name);
+        match hop {
+            Some(hop) => self.ask(&format!("/v1/echo/{name}?hop={hop}")).await,
+            None => self.ask(&format!("/v1/echo/{name}")).await,
+        }
     }
 
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

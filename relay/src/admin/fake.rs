@@ -1,23 +1,30 @@
 //! A node that says what a test wants, for tests of the server, the client and the CLI.
 
+mod mesh;
+
 use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{AdminAddress, AdminListener, LoopCheck, NodeView, serve, view::*};
-use crate::telemetry::Metrics;
+use super::{
+    AdminAddress, AdminListener, Answer, LoopCheck, NodeView, QuestionError, serve, view::*,
+};
+use crate::{navigator::Inspection, node::atlas, telemetry::Metrics};
 
 #[derive(Debug, Default)]
 pub(crate) struct FakeNode {
     pub(crate) wedged: AtomicBool,
     pub(crate) unready: AtomicBool,
+    /// Its router does not answer.
+    pub(crate) silent: AtomicBool,
+    pub(crate) echoes: AtomicUsize,
     pub(crate) metrics: Metrics,
 }
 
@@ -33,6 +40,17 @@ impl FakeNode {
         let served = tokio::task::spawn_local(serve(listener, self.clone(), stop.clone()));
         (bound, stop, served)
     }
+
+    fn inspect(&self, of: Option<&str>) -> Result<Inspection, QuestionError> {
+        match self.silent.load(Ordering::Relaxed) {
+            true => Err(QuestionError::NoRouter),
+            false => Ok(mesh::inspection(of)),
+        }
+    }
+}
+
+fn at_once<T: Send + 'static>(answer: Result<T, QuestionError>) -> Answer<T> {
+    Box::pin(std::future::ready(answer))
 }
 
 impl NodeView for FakeNode {
@@ -206,5 +224,26 @@ impl NodeView for FakeNode {
             task("reaper", "node", "timer", false),
             task("tcp listen", "listen 127.0.0.1:6005", "local_write", true),
         ]
+    }
+
+    fn routes(&self) -> Answer<Vec<RouteView>> {
+        at_once(self.inspect(None).map(|seen| atlas::routes(&seen)))
+    }
+
+    fn route(&self, name: String) -> Answer<RouteDetailView> {
+        at_once(self.inspect(None).and_then(|seen| {
+            let destination = atlas::destination(&seen, &name)?;
+            let seen = self.inspect(Some(&seen.names[&destination].to_string()))?;
+            Ok(atlas::route(&seen, destination))
+        }))
+    }
+
+    fn mesh(&self) -> Answer<MeshView> {
+        at_once(self.inspect(None).map(|seen| atlas::mesh(&seen)))
+    }
+
+    fn echo(&self, name: String, hop: Option<usize>) -> Answer<EchoView> {
+        let number = self.echoes.fetch_add(1, Ordering::Relaxed);
+        at_once(mesh::echo(number, &name, hop))
     }
 }

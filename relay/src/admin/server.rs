@@ -1,5 +1,7 @@
 //! Answers requests about a node.
 
+mod mesh;
+
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
@@ -19,14 +21,16 @@ use tower::ServiceExt as _;
 use super::{
     AdminListener,
     listener::Stream,
+    question::Answer,
     view::{
-        HealthView, LoopView, PeerDetailView, PeerView, ReadyView, RefusalView, StatusView,
-        TaskView,
+        EchoView, HealthView, LoopView, MeshView, PeerDetailView, PeerView, ReadyView, RefusalView,
+        RouteDetailView, RouteView, StatusView, TaskView,
     },
 };
 use crate::telemetry::Metrics;
 
-/// What a node tells about itself. Nothing here waits for a peer.
+/// What a node tells about itself. Nothing here waits for a peer, but for [`NodeView::echo`], which
+/// is asked to.
 pub trait NodeView: Send + Sync {
     /// Each dispatch loop of the node, by name, with a way to find out whether it turns.
     ///
@@ -51,6 +55,19 @@ pub trait NodeView: Send + Sync {
 
     /// All tasks.
     fn tasks(&self) -> Vec<TaskView>;
+
+    /// How traffic of each kind for each node goes, by name and kind.
+    fn routes(&self) -> Answer<Vec<RouteView>>;
+
+    /// How traffic for one node goes, and what led to that.
+    fn route(&self, name: String) -> Answer<RouteDetailView>;
+
+    /// What is known of the mesh.
+    fn mesh(&self) -> Answer<MeshView>;
+
+    /// Asks a node for an echo over the path in use, or the node at the end of its link `hop`,
+    /// counted from 1.
+    fn echo(&self, name: String, hop: Option<usize>) -> Answer<EchoView>;
 }
 
 /// A question to a dispatch loop whether it turns.
@@ -128,6 +145,10 @@ fn router(view: Arc<dyn NodeView>) -> Router {
         // Names of peers have a slash in them.
         .route("/v1/peers/{*name}", get(peer))
         .route("/v1/tasks", get(tasks))
+        .route("/v1/routes", get(mesh::routes))
+        .route("/v1/routes/{*name}", get(mesh::route))
+        .route("/v1/mesh", get(mesh::mesh))
+        .route("/v1/echo/{*name}", get(mesh::echo))
         .fallback(unknown_route)
         .layer(middleware::from_fn(guard))
         .with_state(view)
@@ -227,7 +248,8 @@ fn full_name(asked: &str, peers: Vec<PeerView>) -> Result<String, String> {
 }
 
 async fn unknown_route() -> Response {
-    let routes = "/healthz, /readyz, /metrics, /v1/status, /v1/peers, /v1/peers/NAME, /v1/tasks";
+    let routes = "/healthz, /readyz, /metrics, /v1/status, /v1/peers, /v1/peers/NAME, /v1/tasks, \
+        /v1/routes, /v1/routes/NAME, /v1/mesh, /v1/echo/NAME";
     refuse(StatusCode::NOT_FOUND, format!("there is {routes}"))
 }
 

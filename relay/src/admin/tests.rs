@@ -160,6 +160,40 @@ fn peer_is_found_by_its_bare_name_and_others_are_refused_with_what_there_is() {
 }
 
 #[test]
+fn silent_router_is_told_from_a_node_that_is_not_known() {
+    run(async {
+        let node = Arc::new(FakeNode::default());
+        let (address, _stop, _served) = node.serve(&tcp());
+        let status = async |path: &str| {
+            let answer = raw(&address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await;
+            answer.split(' ').nth(1).map(str::to_owned).unwrap()
+        };
+        for path in ["/v1/routes", "/v1/routes/us-east/iad-1", "/v1/mesh"] {
+            node.silent.store(true, Ordering::Relaxed);
+            assert_eq!(status(path).await, "503", "{path}");
+            node.silent.store(false, Ordering::Relaxed);
+            assert_eq!(status(path).await, "200", "{path}");
+        }
+        node.silent.store(true, Ordering::Relaxed);
+        let error = client(&address).routes().await.unwrap_err();
+        assert_eq!(error.to_string(), "the router does not answer");
+        node.silent.store(false, Ordering::Relaxed);
+        for (path, code) in [
+            ("/v1/routes/nobody", "404"),
+            ("/v1/echo/nobody", "404"),
+            ("/v1/echo/us-east/iad-1", "200"),
+            ("/v1/echo/us-east/iad-1?hop=2", "200"),
+            ("/v1/echo/us-east/iad-1?hop=0", "404"),
+            ("/v1/echo/us-east/iad-1?hop=3", "404"),
+            ("/v1/echo/us-east/iad-1?hop=x", "400"),
+            ("/v1/echo/us-east/iad-1?hops=1", "400"),
+        ] {
+            assert_eq!(status(path).await, code, "{path}");
+        }
+    });
+}
+
+#[test]
 fn odd_requests_get_typed_answers() {
     run(async {
         let node = Arc::new(FakeNode::default());

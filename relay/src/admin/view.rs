@@ -3,9 +3,16 @@
 //! Ages and durations are in milliseconds, round-trip times in microseconds, shares from 0 to 1.
 //! Fields may be added; a client skips those it does not know.
 
+mod mesh;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::mesh::{
+    DecisionView, EchoView, MeshNodeView, MeshView, PathView, RegionsView, ReportView,
+    RouteDetailView, RouteHistoryView, RouteView, WishView,
+};
 
 /// `/healthz`: whether the process works. Says nothing about other nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What a node tells about itself, read from what its tasks have published.
 
+mod mesh;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -11,10 +13,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     admin::{
-        LoopCheck, NodeView,
+        Answer, LoopCheck, NodeView,
         view::{
-            LinkView, ListenView, PairView, PeerDetailView, PeerView, ReadyView, RoundTripsView,
-            ServiceView, StatusView, TaskView, TransitionView,
+            EchoView, LinkView, ListenView, MeshView, PairView, PeerDetailView, PeerView,
+            ReadyView, RoundTripsView, RouteDetailView, RouteView, ServiceView, StatusView,
+            TaskView, TransitionView,
         },
     },
     clock,
@@ -33,7 +36,7 @@ use crate::{
     wire::{Class, PROTOCOL, ServiceKind},
 };
 
-/// A node as the admin API shows it. Nothing here waits for a peer, or holds up the node.
+/// A node as the admin API shows it. Nothing here holds up the node.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) mesh: Arc<Mesh>,
@@ -143,6 +146,22 @@ impl NodeView for View {
             .into_iter()
             .map(task)
             .collect()
+    }
+
+    fn routes(&self) -> Answer<Vec<RouteView>> {
+        Box::pin(mesh::routes(self.mesh.clone()))
+    }
+
+    fn route(&self, name: String) -> Answer<RouteDetailView> {
+        Box::pin(mesh::route(self.mesh.clone(), name))
+    }
+
+    fn mesh(&self) -> Answer<MeshView> {
+        Box::pin(mesh::whole(self.mesh.clone()))
+    }
+
+    fn echo(&self, name: String, hop: Option<usize>) -> Answer<EchoView> {
+        Box::pin(mesh::echoed(self.mesh.clone(), name, hop))
     }
 }
 
