@@ -87,6 +87,10 @@ fn run(command: Command, program: Program, out: &mut dyn Write) -> Result<(), St
         Command::Status(ask) => ask::status(&ask, out),
         Command::Peers(ask) => ask::peers(&ask, out),
         Command::Tasks(ask) => ask::tasks(&ask, out),
+        Command::Routes(ask) => ask::routes(&ask, out),
+        Command::Mesh(ask) => ask::mesh(&ask, out),
+        Command::Ping(ping) => ask::ping(&ping, out),
+        Command::Trace(ping) => ask::trace(&ping, out),
         Command::Explain(explain) => ask::explain(&explain, out),
     }
 }

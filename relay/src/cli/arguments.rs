@@ -31,6 +31,18 @@ pub(super) enum Command {
     Peers(Ask),
     /// Lists the tasks of a running node, those past their deadline first.
     Tasks(Ask),
+    /// Lists how a running node's traffic to every other node goes, and why.
+    Routes(Ask),
+    /// Shows every node that a running node knows, and what there is between regions.
+    Mesh(Ask),
+    /// Has a running node ask another for echoes, over the path that traffic takes.
+    ///
+    /// Ends with code 1 if none came back.
+    Ping(Ping),
+    /// As ping, of each node on the path: what every hop adds to delay and loss.
+    ///
+    /// Ends with code 1 if none came back from the destination.
+    Trace(Ping),
     /// Says why something is as it is.
     #[command(subcommand)]
     Explain(Explain),
@@ -67,6 +79,38 @@ pub(super) enum Explain {
         #[command(flatten)]
         ask: Ask,
     },
+    /// Shows how traffic to one node goes, what would move it, and the last 32 decisions.
+    Route {
+        /// REGION/NAME as `causeway routes` shows it, or just NAME where one node has it.
+        dest: String,
+        #[command(flatten)]
+        ask: Ask,
+    },
+}
+
+/// Whom to ask for echoes, and how often.
+#[derive(Debug, Args)]
+pub(super) struct Ping {
+    /// REGION/NAME as `causeway routes` shows it, or just NAME where one node has it.
+    pub(super) dest: String,
+    /// How many echoes to ask for, up to 100.
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=100)
+    )]
+    pub(super) count: u32,
+    /// Milliseconds from one to the next, 10 to 10000; an echo that takes longer is waited for.
+    #[arg(
+        long,
+        default_value_t = 200,
+        value_name = "MS",
+        value_parser = clap::value_parser!(u32).range(10..=10_000)
+    )]
+    pub(super) interval: u32,
+    #[command(flatten)]
+    pub(super) ask: Ask,
 }
 
 /// Whom to ask, and how to show the answer.

@@ -1,9 +1,18 @@
 //! Asks a running node and shows what it says.
 
+mod echo;
+mod mesh;
+mod routes;
+
 use std::{io::Write, time::Duration};
 
 use serde::Serialize;
 
+pub(super) use self::{
+    echo::{ping, trace},
+    mesh::mesh,
+    routes::routes,
+};
 use super::{
     Stop,
     arguments::{Ask, Explain},
@@ -38,9 +47,13 @@ pub(super) fn tasks(ask: &Ask, out: &mut dyn Write) -> Result<(), Stop> {
 
 /// Explains one thing.
 pub(super) fn explain(explain: &Explain, out: &mut dyn Write) -> Result<(), Stop> {
-    let Explain::Peer { name, ask } = explain;
-    let detail = wait(ask, async |client| client.peer(name).await)?;
-    show(ask, &detail, detail_text, out)
+    match explain {
+        Explain::Peer { name, ask } => {
+            let detail = wait(ask, async |client| client.peer(name).await)?;
+            show(ask, &detail, detail_text, out)
+        }
+        Explain::Route { dest, ask } => routes::explain(dest, ask, out),
+    }
 }
 
 fn wait<T>(

@@ -49,6 +49,63 @@ pub(super) fn fact(name: &str, value: impl Display) -> String {
     format!("  {name:<12} {value}\n")
 }
 
+/// Words in lines of 80 columns: the first after `first`, the others after as many blanks as
+/// `indent` says.
+pub(super) fn wrapped(first: &str, indent: usize, words: &str) -> String {
+    let mut text = first.to_owned();
+    let mut column = first.chars().count();
+    let mut is_first = true;
+    for word in words.split_whitespace() {
+        let width = word.chars().count();
+        if !is_first && column + 1 + width > usize::from(WIDTH) {
+            text.push('\n');
+            text.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if !is_first {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+        is_first = false;
+    }
+    text.push('\n');
+    text
+}
+
+/// Lays out cells of one or more lines, the first column to the left and all others to the right;
+/// `None` if that is wider than 80 columns.
+pub(super) fn grid(heading: Vec<String>, rows: Vec<Vec<String>>) -> Option<String> {
+    let rows: Vec<Vec<String>> = std::iter::once(heading).chain(rows).collect();
+    let width = |index: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(index));
+        let lines = cells.flat_map(|cell| cell.lines().map(|line| line.chars().count()));
+        lines.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
+    let gaps = usize::from(GAP) * widths.len().saturating_sub(1);
+    if widths.iter().sum::<usize>() + gaps > usize::from(WIDTH) {
+        return None;
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let height = row.iter().map(|cell| cell.lines().count()).max();
+        for line in 0..height.unwrap_or(0) {
+            let mut shown = String::new();
+            for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                let part = cell.lines().nth(line).unwrap_or("");
+                shown.push_str(&match index {
+                    0 => format!("{part:<width$}"),
+                    _ => format!("{:gap$}{part:>width$}", "", gap = usize::from(GAP)),
+                });
+            }
+            text.push_str(shown.trim_end());
+            text.push('\n');
+        }
+    }
+    Some(text)
+}
+
 /// A duration with its two largest units: `420ms`, `12s`, `3m12s`, `4h07m`, `3d04h`.
 pub(super) fn age(ms: u64) -> String {
     let s = ms / 1_000;
@@ -142,5 +199,25 @@ mod tests {
             shown.lines().all(|line| line.chars().count() <= 80),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn words_are_wrapped_at_80_columns_and_not_before() {
+        let words = format!("{} {}", "a".repeat(60), "b".repeat(17));
+        assert_eq!(wrapped("x ", 4, &words), format!("x {words}\n"));
+        let words = format!("{} {}", "a".repeat(60), "b".repeat(18));
+        let lines = format!("x {}\n    {}\n", "a".repeat(60), "b".repeat(18));
+        assert_eq!(wrapped("x ", 4, &words), lines);
+    }
+
+    #[test]
+    fn grid_is_given_up_when_it_is_wider_than_80_columns() {
+        let cells = |width: usize| vec!["a".to_owned(), format!("{}\nc", "b".repeat(width))];
+        let fits = grid(vec!["H".into(), "1".into()], vec![cells(77)]).unwrap();
+        let lines: Vec<&str> = fits.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[1].len(), 80);
+        assert_eq!(lines[2].trim_start(), "c");
+        assert_eq!(grid(vec!["H".into(), "1".into()], vec![cells(78)]), None);
     }
 }

@@ -1,3 +1,5 @@
+mod mesh;
+
 use std::{fs, path::Path, sync::Arc};
 
 use clap::CommandFactory;
@@ -71,6 +73,11 @@ fn every_command_is_well_formed_and_has_a_help() {
         "tasks --help",
         "explain --help",
         "explain peer --help",
+        "explain route --help",
+        "routes --help",
+        "mesh --help",
+        "ping --help",
+        "trace --help",
         "--version",
     ] {
         let words: Vec<&str> = words.split(' ').collect();
@@ -91,6 +98,11 @@ fn odd_command_lines_end_with_code_2_before_anything_is_done() {
         "config",
         "config check",
         "explain peer",
+        "explain route",
+        "ping",
+        "ping us-east/iad-1 --count 0",
+        "ping us-east/iad-1 --count 101",
+        "trace us-east/iad-1 --interval 9",
         "status --admin 10.0.0.1:1",
         "node --config x --log-format yaml",
         "pki issue --dir d --region r --name n --days 0",
@@ -200,6 +212,30 @@ fn json_of_every_listing_is_what_the_node_said() {
     );
     let tasks = parse(ask(&["tasks", "--json"]).unwrap());
     assert_eq!(tasks.as_array().unwrap().len(), node.tasks().len());
+    let routes = parse(ask(&["routes", "--json"]).unwrap());
+    assert_eq!(routes.as_array().unwrap().len(), 2 * 5);
+    for key in [
+        "to",
+        "kind",
+        "path",
+        "why",
+        "since_ms",
+        "cost_ms",
+        "delay_ms",
+        "loss_ms",
+        "load_ms",
+        "suspect_links",
+        "draining_nodes",
+        "unmeasured_links",
+        "backup",
+        "backup_cost_ms",
+    ] {
+        assert!(routes[0].get(key).is_some(), "{key}");
+    }
+    let route = parse(ask(&["explain", "route", "iad-1", "--json"]).unwrap());
+    assert_eq!(route["kinds"][0]["now"]["path"][1], "eu-west/lon-1");
+    let mesh = parse(ask(&["mesh", "--json"]).unwrap());
+    assert_eq!(mesh["nodes"].as_array().unwrap().len(), 6);
 }
 
 #[test]
