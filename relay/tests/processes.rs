@@ -19,6 +19,8 @@ mod ending;
 mod fleet;
 #[path = "processes/local.rs"]
 mod local;
+#[path = "processes/mesh.rs"]
+mod mesh;
 #[path = "processes/mistakes.rs"]
 mod mistakes;
 #[path = "processes/names.rs"]

@@ -36,6 +36,8 @@ pub(crate) struct NodeSpec {
     /// Tells two nodes with one name apart; else the name.
     pub(crate) files: &'static str,
     pub(crate) bind: SocketAddr,
+    /// Other keys of `[node]`.
+    pub(crate) keys: String,
     /// `[[peer]]` tables.
     pub(crate) peers: String,
     /// `[[service]]`, `[[listen]]` and other tables.
@@ -155,6 +157,7 @@ impl NodeSpec {
             id,
             files: "",
             bind: free_both(),
+            keys: String::new(),
             peers: String::new(),
             tables: String::new(),
         };
@@ -175,6 +178,12 @@ impl NodeSpec {
         let (region, name) = id.split_once('/').expect("an id is region/name");
         let named = format!("region = \"{region}\"\nname = \"{name}\"\n");
         self.peer_table(&named, &format!("[{address:?}]"))
+    }
+
+    /// Telling others an address at which it cannot be dialed: it has the links that it dials.
+    pub(crate) fn hidden(mut self) -> Self {
+        self.keys += "advertise = [\"127.0.0.1:9\"]\n";
+        self
     }
 
     /// With an address to dial whose node is not known.
@@ -203,6 +212,7 @@ impl NodeSpec {
         let Self {
             files,
             bind,
+            keys,
             peers,
             tables,
             ..
@@ -215,6 +225,7 @@ region = "{region}"
 trust_domain = "{TRUST_DOMAIN}"
 bind = "{bind}"
 state_dir = "{files}.state"
+{keys}
 
 [identity]
 certificate = "{files}/{name}.pem"
