@@ -93,7 +93,6 @@ mod tests {
                 number: 1,
             },
             sequence: 0,
-            link_sequence: 0,
             sent_us: 0,
             link_sequence: 0,
             lifetime_ms: 0,

@@ -454,13 +454,21 @@ impl Navigator {
     fn survey(&self, now: Instant) {
         let survey = &self.mesh.survey;
         let nodes = self.router.graph().nodes().count();
-        let contested = self.router.gossip().contested(now).count();
+        let contested = self.contested(now).len();
         survey.nodes.store(nodes as u64, Ordering::Relaxed);
         survey.contested.store(contested as u64, Ordering::Relaxed);
         for kind in Kind::ALL {
             let paths = self.router.routes(kind).filter_map(|route| route.path);
             survey.set_routes(kind, nodes.saturating_sub(1), paths.map(Path::is_direct));
         }
+    }
+
+    /// Names in which two processes seem to speak: by what they say, or, of our own, since a peer
+    /// has met the other.
+    fn contested(&self, now: Instant) -> BTreeSet<NodeKey> {
+        let said = self.router.gossip().contested(now).map(NodeKey::from);
+        let is_ours = self.mesh.duplicate.load(Ordering::Relaxed);
+        said.chain(is_ours.then_some(self.mesh.id.key())).collect()
     }
 
     fn inspect(&self, now: Instant, of: Option<NodeKey>) -> Inspection {
@@ -481,7 +489,6 @@ impl Navigator {
                 decisions.map(move |decision| (kind, *decision))
             })
         });
-        let contested = self.router.gossip().contested(now);
         let releases = self.router.gossip().adverts().map(|advert| {
             let advert = advert.value();
             let release = advert.content().release.clone();
@@ -495,7 +502,7 @@ impl Navigator {
             releases: releases.collect(),
             routes: routes.collect(),
             decisions: decisions.collect(),
-            contested: contested.map(NodeKey::from).collect(),
+            contested: self.contested(now),
             is_warming: !self.router.is_warm(now),
             is_doubting: self.router.doubts().0,
         }

@@ -33,11 +33,19 @@ use crate::{
 
 /// How traffic of each kind for each node goes, by name and kind.
 pub(crate) fn routes(of: &Inspection) -> Vec<RouteView> {
+    let known = of
+        .routes
+        .iter()
+        .map(|route| ((route.destination, route.kind), route));
+    let known: BTreeMap<(NodeKey, Kind), &RouteReport> = known.collect();
     let keys = of.graph.nodes().map(|(key, _)| NodeKey::from(key));
     let others = keys.filter(|key| *key != of.own);
-    let mut rows: Vec<RouteView> = others
-        .flat_map(|key| of.routes_to(key))
-        .map(|route| of.route(&route))
+    let each = others.flat_map(|key| Kind::ALL.map(|kind| (key, kind)));
+    let mut rows: Vec<RouteView> = each
+        .map(|(key, kind)| match known.get(&(key, kind)) {
+            Some(route) => of.route(route),
+            None => of.route(&unreached(key, kind)),
+        })
         .collect();
     // Stable: kinds stay in their order.
     rows.sort_by(|a, b| a.to.cmp(&b.to));
@@ -46,7 +54,10 @@ pub(crate) fn routes(of: &Inspection) -> Vec<RouteView> {
 
 /// How traffic for `destination` goes, whose decisions were inspected.
 pub(crate) fn route(of: &Inspection, destination: NodeKey) -> RouteDetailView {
-    let kinds = of.routes_to(destination).map(|route| {
+    let kinds = Kind::ALL.map(|kind| {
+        let is = |r: &&RouteReport| r.destination == destination && r.kind == kind;
+        let route = of.routes.iter().find(is).cloned();
+        let route = route.unwrap_or_else(|| unreached(destination, kind));
         let decisions = of.decisions.iter().filter(|(kind, _)| *kind == route.kind);
         RouteHistoryView {
             now: of.route(&route),
@@ -112,22 +123,6 @@ impl Inspection {
         let hops = path.hops().iter().map(|hop| NodeKey::from(*hop));
         let nodes = std::iter::once(self.own).chain(hops);
         nodes.map(|key| self.name(key)).collect()
-    }
-
-    /// How traffic for a node goes. The router has no route to one that never had a path.
-    fn routes_to(&self, destination: NodeKey) -> [RouteReport; Kind::ALL.len()] {
-        Kind::ALL.map(|kind| {
-            let is = |r: &&RouteReport| r.kind == kind && r.destination == destination;
-            let none = RouteReport {
-                kind,
-                destination,
-                path: None,
-                backup: None,
-                wish: None,
-                last: None,
-            };
-            self.routes.iter().find(is).cloned().unwrap_or(none)
-        })
     }
 
     fn route(&self, route: &RouteReport) -> RouteView {
@@ -263,6 +258,18 @@ impl Inspection {
 
     fn ago_ms(&self, at: Instant) -> u64 {
         millis(self.at.saturating_duration_since(at))
+    }
+}
+
+/// How traffic for a node goes that the router has no route to: there never was a path.
+fn unreached(destination: NodeKey, kind: Kind) -> RouteReport {
+    RouteReport {
+        kind,
+        destination,
+        path: None,
+        backup: None,
+        wish: None,
+        last: None,
     }
 }
 

@@ -137,7 +137,7 @@ fn links_of_the_path_in_use_that_are_not_measured_are_counted() {
     for (to, unmeasured) in [(b, 0), (c, 1)] {
         let route = RouteReport {
             path: path(&of, to, false),
-            ..of.routes_to(to.into())[0].clone()
+            ..unreached(to.into(), Kind::Interactive)
         };
         assert_eq!(of.route(&route).unmeasured_links, unmeasured);
     }
