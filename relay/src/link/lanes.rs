@@ -185,7 +185,7 @@ pub(super) enum NotForwarded {
 
 /// Whether the cap of the peer's region has room.
 fn admits(link: &Link, now: Option<Instant>, bytes: usize) -> bool {
-    let nanos = now.map_or(0, |now| link.mesh.accounts.nanos(now));
+    let nanos = || now.map_or(0, |now| link.mesh.accounts.nanos(now));
     link.account.admits(nanos, bytes)
 }
 
