@@ -2,6 +2,7 @@
 
 use router::{
     choice,
+    gossip::Farewell,
     health::{Reason, Way},
     outlier,
 };
@@ -288,6 +289,25 @@ impl From<choice::Reason> for MoveReason {
 }
 
 labels! {
+    /// Why a node is not in the mesh any more.
+    GoneReason {
+        /// Nothing was heard of it for as long as that is believed to be chance.
+        Expired = "expired",
+        /// It said so.
+        Left = "left",
+    }
+}
+
+impl From<Farewell> for GoneReason {
+    fn from(farewell: Farewell) -> Self {
+        match farewell {
+            Farewell::Expired => Self::Expired,
+            Farewell::Left => Self::Left,
+        }
+    }
+}
+
+labels! {
     /// What became of an inbound connection.
     InboundEnd {
         /// No Hello by the deadline.
@@ -390,6 +410,12 @@ pub struct Counts {
     pub stream_bytes_in: Counter,
     /// Bytes of TCP streams, from links to local programs.
     pub stream_bytes_out: Counter,
+    /// Nodes in whose name two processes seemed to speak.
+    pub nodes_contested: Counter,
+    /// Times that this node suspected itself.
+    pub nodes_doubted: Counter,
+    /// Nodes that are not in the mesh any more.
+    pub nodes_gone: CounterBy<GoneReason>,
     /// Traffic that took another path.
     pub route_moves: CounterBy<MoveReason>,
     /// Streams that a peer opened without a readable `Open`.
@@ -540,6 +566,22 @@ impl Counts {
                 "relay.probe.reply_dropped",
                 "{reply}",
                 "Probe replies that found their judge busy",
+            ),
+            nodes_contested: m.counter(
+                "relay.node.contested",
+                "{node}",
+                "Times that two processes were found to speak in one node's name",
+            ),
+            nodes_doubted: m.counter(
+                "relay.node.doubted",
+                "{doubt}",
+                "Times that this node lost many links at once and suspected itself",
+            ),
+            nodes_gone: m.counter_by(
+                "relay.node.gone",
+                "{node}",
+                "reason",
+                "Nodes that are not in the mesh any more",
             ),
             route_moves: m.counter_by(
                 "relay.route.moved",

@@ -319,14 +319,18 @@ impl Navigator {
         while let Some(output) = self.router.poll_output() {
             match output {
                 Output::Contested(node) => {
+                    self.mesh.counts.nodes_contested.incr();
                     warn!(
                         node = self.shown(node),
                         "two processes seem to speak in its name"
                     );
                 }
-                Output::Doubting(true) => warn!(
-                    "many links are lost at once: this node suspects itself, and tells nobody"
-                ),
+                Output::Doubting(true) => {
+                    self.mesh.counts.nodes_doubted.incr();
+                    warn!(
+                        "many links are lost at once: this node suspects itself, and tells nobody"
+                    );
+                }
                 Output::Doubting(false) => info!("this node trusts what it sees again"),
                 Output::Gone(node, farewell) => self.forget(node, farewell),
                 Output::Judged(node, Verdict::Ejected { reason, time }) => {
@@ -418,6 +422,7 @@ impl Navigator {
             Farewell::Expired => "nothing was heard of it",
             Farewell::Left => "it left",
         };
+        self.mesh.counts.nodes_gone.incr(farewell.into());
         info!(
             node = self.shown(node),
             why, "node is not in the mesh any more"
