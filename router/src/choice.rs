@@ -35,7 +35,8 @@ use crate::{
 ///   direct does not count. Two minutes without a change, and the next is the first again.
 ///
 /// To have no path is not a choice: losing the last path and having one again are at once, and no
-/// wait grows by it.
+/// wait grows by it. Nor does any when a path falls within a second of the one that was left for it:
+/// one fault shows on one path after the other.
 ///
 /// Call a `handle_*` on every input, then drain [`Choice::poll_output`], then arm
 /// [`Choice::poll_timeout`]. `now` must never go backwards.
@@ -260,10 +261,18 @@ impl Choice {
 
     /// Counts a change from one path to another into the waits.
     fn count(&mut self, now: Instant, reason: Reason) {
-        let is_recent = |at: Instant| now.duration_since(at) < self.config.memory;
-        if !self.last_change.is_some_and(is_recent) {
+        let is_within = |time: Duration| {
+            let since = self.last_change.map(|at| now.duration_since(at));
+            since.is_some_and(|since| since < time)
+        };
+        let is_flight = |reason| matches!(reason, Reason::Lost | Reason::Suspect);
+        let before = self.decisions.back();
+        let is_same_fault = is_flight(reason)
+            && before.is_some_and(|before| is_flight(before.reason))
+            && is_within(ONE_FAULT);
+        if !is_within(self.config.memory) {
             self.doublings = 0;
-        } else if reason != Reason::DirectWell {
+        } else if reason != Reason::DirectWell && !is_same_fault {
             self.doublings = self.doublings.saturating_add(1);
         }
         self.last_change = Some(now);
@@ -319,6 +328,10 @@ impl Offer {
     }
 }
 
+/// What takes one path and, this soon after, the next, is one fault. All of a node's own links show
+/// it within 0.3 s; what others tell of theirs comes after the 0.5 s for which they doubt
+/// themselves, see [`isolation`](crate::isolation), and the time that news takes.
+const ONE_FAULT: Duration = Duration::from_secs(1);
 /// Decisions remembered: some five minutes of the worst that flapping can do. A table of 1,000
 /// destinations that all flapped holds 10 MB of them.
 const MAX_DECISIONS: usize = 32;

@@ -253,6 +253,22 @@ fn waits_double_with_every_relapse_up_to_twelve_seconds() {
 }
 
 #[test]
+fn paths_that_fall_one_after_the_other_within_a_second_are_one_fault_and_after_it_are_not() {
+    for (apart_ms, waits_ms) in [(999, 5_000), (1_000, 10_000)] {
+        let mut bench = Bench::well();
+        bench.direct_is(LinkHealth::Suspect);
+        assert_eq!(bench.path(), "x");
+        bench.wait(apart_ms).via_is(X, LinkHealth::Suspect);
+        assert_eq!((bench.path(), bench.last()), ("y", Some(Reason::Suspect)));
+        bench.direct_is(LinkHealth::Usable);
+        bench.wait(waits_ms - 1);
+        assert_eq!(bench.path(), "y", "{apart_ms}");
+        bench.wait(1);
+        assert_eq!(bench.path(), "direct", "{apart_ms}");
+    }
+}
+
+#[test]
 fn two_minutes_without_a_change_are_forgiveness_and_less_are_not() {
     for (calm, wait) in [(119_999, 10_000), (120_000, 5_000)] {
         let mut bench = Bench::well();

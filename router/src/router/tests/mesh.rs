@@ -159,6 +159,13 @@ impl Mesh {
         since.filter(|(_, _, fact)| is_move(fact)).count()
     }
 
+    /// A request of one node to another fails.
+    pub(super) fn fail(&mut self, from: NodeKey, to: NodeKey) {
+        let now = self.now;
+        self.router_mut(from).handle_outcome(now, to, false);
+        self.drain(from);
+    }
+
     /// How often a node was judged as a destination.
     pub(super) fn verdicts(&self) -> usize {
         let is_verdict = |fact: &Output| matches!(fact, Output::Judged(..));
