@@ -34,8 +34,9 @@ use crate::{
 /// - A change within two minutes of another doubles all waits, up to 12 s; only the way back to
 ///   direct does not count. Two minutes without a change, and the next is the first again.
 ///
-/// To have no path is not a choice: losing the last path and having one again are at once, and no
-/// wait grows by it. Nor does any when a path falls within a second of the one that was left for it:
+/// To have no path is not a choice: losing the last path and having one again are at once. No wait
+/// grows by it, and those that had grown are over, since what comes back comes back as a whole and
+/// not in the order in which it fell. Nor does any wait grow when a path falls within a second of the one that was left for it:
 /// one fault shows on one path after the other.
 ///
 /// Call a `handle_*` on every input, then drain [`Choice::poll_output`], then arm
@@ -232,8 +233,10 @@ impl Choice {
     /// The only transition.
     fn enter(&mut self, now: Instant, to: Option<Path>, reason: Reason, waited: Duration) {
         let from = self.held.take().map(|held| held.path);
-        if from.is_some() && to.is_some() {
-            self.count(now, reason);
+        match (from, to) {
+            (Some(_), Some(_)) => self.count(now, reason),
+            (_, None) => (self.doublings, self.last_change) = (0, None),
+            (None, Some(_)) => {}
         }
         self.held = to.map(|path| Held {
             path,

@@ -269,6 +269,27 @@ fn paths_that_fall_one_after_the_other_within_a_second_are_one_fault_and_after_i
 }
 
 #[test]
+fn waits_that_have_grown_are_over_when_there_was_no_path_at_all() {
+    for (is_all, wait) in [(true, 5_000), (false, 10_000)] {
+        let mut bench = Bench::well();
+        bench.direct_is(LinkHealth::Down).direct(100).wait(5_000);
+        bench.direct_is(LinkHealth::Down);
+        if is_all {
+            bench
+                .via_is(X, LinkHealth::Down)
+                .via_is(Y, LinkHealth::Down);
+            assert_eq!(bench.path(), "none");
+            bench.via_is(X, LinkHealth::Usable);
+        }
+        assert_eq!(bench.path(), "x");
+        bench.direct(100).wait(wait - 1);
+        assert_eq!(bench.path(), "x", "{is_all}");
+        bench.wait(1);
+        assert_eq!(bench.path(), "direct", "{is_all}");
+    }
+}
+
+#[test]
 fn two_minutes_without_a_change_are_forgiveness_and_less_are_not() {
     for (calm, wait) in [(119_999, 10_000), (120_000, 5_000)] {
         let mut bench = Bench::well();
