@@ -29,6 +29,8 @@ mod fleet;
 mod links;
 #[path = "sim/load.rs"]
 mod load;
+#[path = "sim/mesh.rs"]
+mod mesh;
 #[path = "sim/misbehaviour.rs"]
 mod misbehaviour;
 #[path = "sim/overlay.rs"]
