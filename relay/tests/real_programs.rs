@@ -11,18 +11,19 @@
     reason = "shared with the tests of processes, which need more"
 )]
 mod fleet;
+#[path = "real_programs/iperf.rs"]
+mod iperf;
 #[path = "real_programs/rtp.rs"]
 mod rtp;
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use causeway::admin::view::PeerDetailView;
-use fleet::{Fleet, NodeProcess, NodeSpec, WITHIN, free_both, listen, service};
+use fleet::{Fleet, NodeProcess, NodeSpec, free_both, listen, service};
 use ring::digest::{Context, SHA256};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, UdpSocket},
-    process::Command,
     sync::Semaphore,
     time::timeout,
 };
@@ -108,14 +109,14 @@ async fn programs_cross(company: Company) {
 
     let ports = (iperf_in.port(), iperf_out.port());
     for direction in [None, Some("--reverse")] {
-        let tcp = iperf3(ports, &[], direction).await;
+        let tcp = iperf::run(ports, &[], direction).await;
         let received = tcp["end"]["sum_received"]["bytes"]
             .as_f64()
             .unwrap_or_default();
         println!("iperf3 tcp {direction:?}: {received} bytes received");
         assert!(received > 1e6, "next to nothing arrived: {tcp}");
 
-        let udp = iperf3(
+        let udp = iperf::run(
             ports,
             &["--udp", "--length", "1200", "--bitrate", "10M"],
             direction,
@@ -245,57 +246,4 @@ async fn bulk_arrives_whole(near: SocketAddr, far: TcpListener) {
         );
     };
     tokio::join!(server, client);
-}
-
-/// Runs one iperf3 client against a server of its own.
-///
-/// A server that takes one client after the other does not listen in between.
-///
-/// - `ports`: of the listen and of the service.
-async fn iperf3(
-    (near, far): (u16, u16),
-    mode: &[&str],
-    direction: Option<&str>,
-) -> serde_json::Value {
-    let mut server = Command::new("iperf3")
-        .args(["--server", "--one-off", "--forceflush", "--port"])
-        .arg(far.to_string())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("iperf3 is installed");
-    let mut said = BufReader::new(server.stdout.take().expect("it is piped"));
-    let listens = async {
-        let mut line = String::new();
-        while !line.contains("listening") {
-            line.clear();
-            let read = said.read_line(&mut line).await.unwrap();
-            assert!(read > 0, "iperf3 does not listen");
-        }
-    };
-    timeout(WITHIN, listens).await.expect("iperf3 starts");
-    let output = Command::new("iperf3")
-        .args(["--client", "127.0.0.1", "--time", "3", "--json", "--port"])
-        .arg(near.to_string())
-        .args(mode)
-        .args(direction)
-        .output();
-    let output = timeout(Duration::from_secs(60), output)
-        .await
-        .expect("iperf3 ends by itself");
-    let output = output.expect("iperf3 is installed");
-    let json = serde_json::from_slice(&output.stdout).expect("iperf3 was asked for JSON");
-    assert!(
-        output.status.success(),
-        "iperf3 {mode:?} {direction:?} failed: {json}"
-    );
-    let mut rest = Vec::new();
-    let ended = async {
-        said.read_to_end(&mut rest).await.unwrap();
-        server.wait().await.unwrap()
-    };
-    let ended = timeout(WITHIN, ended).await;
-    let ended = ended.expect("a server for one client ends after it");
-    assert!(ended.success(), "{}", String::from_utf8_lossy(&rest));
-    json
 }
