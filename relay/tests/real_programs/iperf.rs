@@ -1,7 +1,11 @@
 //! iperf3 across the mesh.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
+use causeway::clock;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader},
     process::{Child, ChildStdout, Command},
@@ -23,6 +27,84 @@ pub(crate) async fn run(
     let json = client(near, 3, &mode).await;
     server.ended().await;
     json
+}
+
+/// Sends UDP one way for some time, at 20 Mbit/s in packets of 1,200 bytes.
+///
+/// - `ports`: of the listen and of the service.
+pub(crate) async fn stream((near, far): (u16, u16), seconds: u32) -> Stream {
+    let mut server = Server::start(far).await;
+    let mode = ["--udp", "--length", "1200", "--bitrate", "20M"];
+    let (json, mut stream) = tokio::join!(client(near, seconds, &mode), async {
+        let mut stream = Stream::default();
+        while let Some(line) = server.line().await {
+            stream.read(clock::now(), &line);
+        }
+        stream
+    });
+    server.ended().await;
+    stream.sent = json["end"]["sum"]["packets"].as_u64().unwrap_or_default();
+    stream
+}
+
+/// What became of a stream, as iperf3's server says.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    /// Packets that the client sent.
+    pub(crate) sent: u64,
+    /// One after the other.
+    pub(crate) intervals: Vec<Interval>,
+    /// Over all of it.
+    pub(crate) sum: Option<Count>,
+}
+
+/// What became of a stream in a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Interval {
+    /// When the server said so, which is at its end.
+    pub(crate) end: Instant,
+    pub(crate) count: Count,
+}
+
+/// Packets as the server counts them: by the numbers of those that arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Below zero if more that were lost before have come late.
+    pub(crate) lost: i64,
+    /// Those that arrived, and those missing before them.
+    pub(crate) total: i64,
+}
+
+impl Stream {
+    /// Intervals that lie between two moments.
+    pub(crate) fn between(&self, from: Instant, to: Instant) -> impl Iterator<Item = Interval> {
+        let within = move |interval: &Interval| interval.end - SECOND >= from && interval.end < to;
+        self.intervals.iter().copied().filter(within)
+    }
+
+    fn read(&mut self, now: Instant, line: &str) {
+        let Some(count) = Count::read(line) else {
+            return;
+        };
+        match line.trim_end().ends_with("receiver") {
+            true => self.sum = Some(count),
+            false => self.intervals.push(Interval { end: now, count }),
+        }
+    }
+}
+
+impl Count {
+    /// Reads `..  0.017 ms  0/2083 (0%)`, where the server says that much of an interval.
+    fn read(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_share = |word: &str| word.starts_with('(') && word.ends_with("%)");
+        let at = words.iter().position(|word| is_share(word))?;
+        let (lost, total) = words[at.checked_sub(1)?].split_once('/')?;
+        Some(Self {
+            lost: lost.parse().ok()?,
+            total: total.parse().ok()?,
+        })
+    }
 }
 
 /// Runs one client to its end; what it reports.
@@ -94,3 +176,6 @@ impl Server {
         assert!(ended.success(), "{}", String::from_utf8_lossy(&rest));
     }
 }
+
+/// How often the server speaks.
+const SECOND: Duration = Duration::from_secs(1);
