@@ -9,6 +9,7 @@ pub mod comparators;
 pub mod contention;
 pub mod detection;
 pub mod endpoint;
+pub mod failover;
 pub mod forward;
 pub mod idle;
 pub mod process;
@@ -47,6 +48,9 @@ pub struct Options {
     /// Where to write the rows as JSON.
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// What is asked of `failover`.
+    #[command(flatten)]
+    pub failover: failover::FailoverOptions,
 }
 
 /// The figures, in the order in which they are measured.
@@ -58,6 +62,8 @@ pub enum Figure {
     Closing,
     /// How long a peer that no longer works is taken for one that does.
     Detection,
+    /// What flows meet when something between them fails, and heals.
+    Failover,
     /// Memory and CPU of links that nothing uses.
     Idle,
     /// What carrying a packet through two nodes costs.
@@ -70,6 +76,7 @@ impl Figure {
             Self::Contention => contention::NAME,
             Self::Closing => closing::NAME,
             Self::Detection => detection::NAME,
+            Self::Failover => failover::NAME,
             Self::Idle => idle::NAME,
             Self::Forward => forward::NAME,
         }
@@ -80,6 +87,7 @@ impl Figure {
             Self::Contention => contention::measure(context),
             Self::Closing => closing::measure(context),
             Self::Detection => detection::measure(context),
+            Self::Failover => failover::measure(context),
             Self::Idle => idle::measure(context),
             Self::Forward => forward::measure(context),
         }
@@ -93,6 +101,8 @@ pub struct Context {
     pub rounds: u32,
     /// For files of this run; it is removed at the end, however that comes.
     pub directory: PathBuf,
+    /// What is asked of `failover`.
+    pub failover: failover::FailoverOptions,
     began: Instant,
     figure: &'static str,
     in_place: bool,
@@ -104,6 +114,7 @@ impl Context {
         Self {
             rounds,
             directory: directory.to_owned(),
+            failover: failover::FailoverOptions::default(),
             began: clock::now(),
             figure: "figures",
             in_place: io::stderr().is_terminal(),
@@ -119,6 +130,12 @@ impl Context {
             true => write!(io::stderr(), "\r{line:.79}\x1b[K"),
             false => writeln!(io::stderr(), "{line}"),
         };
+    }
+
+    /// Tells something that is to be read later too.
+    pub fn note(&self, what: &str) {
+        let clear = if self.in_place { "\r\x1b[K" } else { "" };
+        let _ = writeln!(io::stderr(), "{clear}{}: {what}", self.figure);
     }
 }
 
@@ -157,6 +174,7 @@ fn measure(options: &Options) -> anyhow::Result<Vec<Row>> {
     figures.dedup();
 
     let mut context = Context::new(options.rounds, directory.path());
+    context.failover = options.failover.clone();
     context.say("measuring how late this machine's timers are");
     let mut rows = vec![timer::measure()];
     for figure in figures {
