@@ -6,17 +6,23 @@
 //! the turn of probes, and jitter and loss fall differently. Every value is exact but for the
 //! millisecond of tokio's timers, and the same each time for its seed.
 
+mod back;
 mod cut;
+mod first_second;
+mod flapping;
 mod ledger;
+mod loss;
+mod region;
 mod routes;
 mod seeds;
 mod stage;
+mod transit;
 
-use std::{ops::Range, str::FromStr};
+use std::{ops::Range, str::FromStr, time::Duration};
 
 use clap::Args;
 
-use self::seeds::Scenario;
+use self::{ledger::SOUND, seeds::Scenario, transit::Blow};
 use super::{Context, row::Row};
 
 /// How the rows are called.
@@ -86,7 +92,7 @@ pub fn measure(context: &mut Context) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-const SCENARIOS: [Scenario; 2] = [
+const SCENARIOS: [Scenario; 16] = [
     Scenario {
         name: "cut",
         case: "link black-holed, default",
@@ -100,5 +106,103 @@ const SCENARIOS: [Scenario; 2] = [
         quick: 20,
         full: 200,
         run: |seed| Box::pin(cut::run(seed, "fast")),
+    },
+    Scenario {
+        name: "loss-1",
+        case: "1 % lost each way for 10 min",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(loss::little(seed)),
+    },
+    Scenario {
+        name: "loss-20",
+        case: "20 % lost one way",
+        quick: 20,
+        full: 200,
+        run: |seed| Box::pin(loss::much(seed)),
+    },
+    Scenario {
+        name: "transit-killed",
+        case: "node on the way killed",
+        quick: 20,
+        full: 200,
+        run: |seed| Box::pin(transit::run(seed, Blow::Killed)),
+    },
+    Scenario {
+        name: "transit-frozen",
+        case: "node on the way frozen",
+        quick: 20,
+        full: 200,
+        run: |seed| Box::pin(transit::run(seed, Blow::Frozen)),
+    },
+    Scenario {
+        name: "region",
+        case: "region cut off",
+        quick: 18,
+        full: 180,
+        run: |seed| Box::pin(region::run(seed)),
+    },
+    Scenario {
+        name: "back",
+        case: "link heals, 50 packets/s",
+        quick: 20,
+        full: 200,
+        run: |seed| Box::pin(back::run(seed, SOUND)),
+    },
+    Scenario {
+        name: "back-300",
+        case: "link heals, 300 packets/s",
+        quick: 12,
+        full: 120,
+        run: |seed| Box::pin(back::run(seed, back::PICTURES)),
+    },
+    Scenario {
+        name: "flapping-1",
+        case: "link flaps, period 1 s",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(1))),
+    },
+    Scenario {
+        name: "flapping-2",
+        case: "link flaps, period 2 s",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(2))),
+    },
+    Scenario {
+        name: "flapping-5",
+        case: "link flaps, period 5 s",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(5))),
+    },
+    Scenario {
+        name: "flapping-10",
+        case: "link flaps, period 10 s",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(10))),
+    },
+    Scenario {
+        name: "flapping-20",
+        case: "link flaps, period 20 s",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(20))),
+    },
+    Scenario {
+        name: "flapping-60",
+        case: "link flaps, period 60 s",
+        quick: 4,
+        full: 40,
+        run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(60))),
+    },
+    Scenario {
+        name: "first-second",
+        case: "20 Mbit/s, link black-holed",
+        quick: 12,
+        full: 120,
+        run: |seed| Box::pin(first_second::run(seed)),
     },
 ];

@@ -65,7 +65,7 @@ pub(super) fn untouched(stage: &Stage, from: Duration) -> Sample {
     OTHERS_LOST.is(lost.sum::<u64>() as f64)
 }
 
-const DECIDED: Quantity = Quantity {
+pub(super) const DECIDED: Quantity = Quantity {
     what: "until the route is another, less 2 RTT",
     unit: "s",
     told: Told::Spread,
@@ -79,12 +79,12 @@ const GAP: Quantity = Quantity {
     what: "longest gap at the receiver",
     ..DECIDED
 };
-const LOST: Quantity = Quantity {
+pub(super) const LOST: Quantity = Quantity {
     what: "lost of a flow",
     unit: "packets",
     ..DECIDED
 };
-const OTHERS_LOST: Quantity = Quantity {
+pub(super) const OTHERS_LOST: Quantity = Quantity {
     what: "lost of all other flows",
     unit: "packets",
     told: Told::Most,

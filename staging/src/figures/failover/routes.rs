@@ -48,9 +48,16 @@ impl RouteLog {
 
     /// The path now.
     pub(super) fn now(&self) -> Vec<NodeKey> {
+        self.at(Duration::MAX)
+    }
+
+    /// The path just before `at`.
+    pub(super) fn at(&self, at: Duration) -> Vec<NodeKey> {
         let seen = self.0.lock();
-        seen.last()
-            .map(|last| last.path.clone())
+        let mut before = seen.iter().rev().skip_while(|seen| seen.at >= at);
+        before
+            .next()
+            .map(|seen| seen.path.clone())
             .unwrap_or_default()
     }
 
