@@ -25,6 +25,8 @@ mod faults;
 #[path = "../../staging/src/sim/fleet.rs"]
 #[expect(unreachable_pub, reason = "staging's library has it too")]
 mod fleet;
+#[path = "sim/limits.rs"]
+mod limits;
 #[path = "sim/links.rs"]
 mod links;
 #[path = "sim/load.rs"]

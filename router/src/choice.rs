@@ -24,20 +24,20 @@ use crate::{
 ///       ▲                                                                  │ ▲   │ rules to
 ///       └──────────────────────────────────────────────────────────────────┘ └───┘ another
 ///              direct as good as any, and the overlay path not better            overlay path
-///              by half the margin: 5 s, then 10 s, then 12 s
+///              by half the margin: 2 s, 4 s, 8 s, then 12 s
 /// ```
 ///
 /// - A path that was fine when it was taken and has become Down, suspect or draining is left at once
 ///   for one that is not. There is nothing to wait for.
 /// - Everything else is a gain that can wait, and it has to last: it is counted from when it began,
 ///   and starts again when it is interrupted.
-/// - A change within two minutes of another doubles all waits, up to 12 s; only the way back to
-///   direct does not count. Two minutes without a change, and the next is the first again.
+/// - What repeats within two minutes has to last twice as long each time, up to 12 s: the direct
+///   path once it was left again, and other paths after any change but the way back to direct. An
+///   outage in which one path after the other falls has left the direct path once.
 ///
 /// To have no path is not a choice: losing the last path and having one again are at once. No wait
 /// grows by it, and those that had grown are over, since what comes back comes back as a whole and
-/// not in the order in which it fell. Nor does any wait grow when a path falls within a second of the one that was left for it:
-/// one fault shows on one path after the other.
+/// not in the order in which it fell.
 ///
 /// Call a `handle_*` on every input, then drain [`Choice::poll_output`], then arm
 /// [`Choice::poll_timeout`]. `now` must never go backwards.
@@ -45,18 +45,19 @@ use crate::{
 /// # Bounds
 ///
 /// Once the direct path is usable and no other is better, it is taken after at most 12 s, and after
-/// 5 s if there was no other change in two minutes. One link that comes and goes causes, in any
+/// 2 s if it was not left before within two minutes. One link that comes and goes causes, in any
 /// minute, whatever its rhythm, at most 13 changes from one path to another; if it is up for as
-/// long as it is down, with a period of 1 s to 60 s, at most 6, and below 24 s none after the second
+/// long as it is down, with a period of 1 s to 60 s, at most 7, and below 24 s none after the third
 /// return.
 #[derive(Debug)]
 pub struct Choice {
     config: ChoiceConfig,
     held: Option<Held>,
     offer: Offer,
-    /// How often the waits were doubled.
-    doublings: u32,
-    last_change: Option<Instant>,
+    /// All changes from one path to another.
+    changes: Damper,
+    /// Those that left the direct path.
+    departures: Damper,
     decisions: VecDeque<Decision>,
     outputs: VecDeque<Decision>,
 }
@@ -138,8 +139,8 @@ impl Choice {
             config,
             held: None,
             offer: Offer::default(),
-            doublings: 0,
-            last_change: None,
+            changes: Damper::default(),
+            departures: Damper::default(),
             decisions: VecDeque::new(),
             outputs: VecDeque::new(),
         }
@@ -216,17 +217,16 @@ impl Choice {
 
     /// How long a reason has to last.
     fn wait(&self, reason: Reason, to: &Path) -> Duration {
-        let grown = |first: Duration| {
-            let factor = 1_u32.checked_shl(self.doublings).unwrap_or(u32::MAX);
-            first.saturating_mul(factor).min(self.config.longest_wait)
-        };
+        let longest = self.config.longest_wait;
         match reason {
             Reason::Found | Reason::Lost | Reason::Suspect | Reason::Draining => Duration::ZERO,
-            Reason::DirectWell => grown(self.config.direct_after),
-            Reason::Sounder if to.is_direct() => grown(self.config.direct_after),
+            Reason::DirectWell => self.departures.grown(self.config.direct_after, longest),
+            Reason::Sounder if to.is_direct() => {
+                self.departures.grown(self.config.direct_after, longest)
+            }
             // The first time there is nothing to weigh against it.
-            Reason::Sounder if self.doublings == 0 => Duration::ZERO,
-            Reason::Sounder | Reason::Better => grown(self.config.better_for),
+            Reason::Sounder if self.changes.doublings == 0 => Duration::ZERO,
+            Reason::Sounder | Reason::Better => self.changes.grown(self.config.better_for, longest),
         }
     }
 
@@ -234,8 +234,11 @@ impl Choice {
     fn enter(&mut self, now: Instant, to: Option<Path>, reason: Reason, waited: Duration) {
         let from = self.held.take().map(|held| held.path);
         match (from, to) {
-            (Some(_), Some(_)) => self.count(now, reason),
-            (_, None) => (self.doublings, self.last_change) = (0, None),
+            (Some(from), Some(to)) => self.count(now, from, to, reason),
+            (_, None) => {
+                self.changes = Damper::default();
+                self.departures = Damper::default();
+            }
             (None, Some(_)) => {}
         }
         self.held = to.map(|path| Held {
@@ -253,7 +256,10 @@ impl Choice {
             direct: self.offer.direct,
             overlay: self.offer.overlay,
             waited,
-            doublings: self.doublings,
+            doublings: match to {
+                Some(to) if to.is_direct() => self.departures.doublings,
+                Some(_) | None => self.changes.doublings,
+            },
         };
         if self.decisions.len() == MAX_DECISIONS {
             self.decisions.pop_front();
@@ -263,22 +269,41 @@ impl Choice {
     }
 
     /// Counts a change from one path to another into the waits.
-    fn count(&mut self, now: Instant, reason: Reason) {
-        let is_within = |time: Duration| {
-            let since = self.last_change.map(|at| now.duration_since(at));
-            since.is_some_and(|since| since < time)
-        };
-        let is_flight = |reason| matches!(reason, Reason::Lost | Reason::Suspect);
-        let before = self.decisions.back();
-        let is_same_fault = is_flight(reason)
-            && before.is_some_and(|before| is_flight(before.reason))
-            && is_within(ONE_FAULT);
-        if !is_within(self.config.memory) {
+    fn count(&mut self, now: Instant, from: Path, to: Path, reason: Reason) {
+        let memory = self.config.memory;
+        self.changes.note(now, memory, reason != Reason::DirectWell);
+        if from.is_direct() || to.is_direct() {
+            self.departures.note(now, memory, from.is_direct());
+        }
+    }
+}
+
+/// Makes waits longer when what they are for repeats.
+#[derive(Debug, Default)]
+struct Damper {
+    doublings: u32,
+    last: Option<Instant>,
+}
+
+impl Damper {
+    /// It happened again; `counts` if that is to be waited for longer, where the last time was
+    /// within `memory`.
+    fn note(&mut self, now: Instant, memory: Duration, counts: bool) {
+        if !self.is_within(now, memory) {
             self.doublings = 0;
-        } else if reason != Reason::DirectWell && !is_same_fault {
+        } else if counts {
             self.doublings = self.doublings.saturating_add(1);
         }
-        self.last_change = Some(now);
+        self.last = Some(now);
+    }
+
+    fn is_within(&self, now: Instant, time: Duration) -> bool {
+        self.last.is_some_and(|at| now.duration_since(at) < time)
+    }
+
+    fn grown(&self, first: Duration, longest: Duration) -> Duration {
+        let factor = 1_u32.checked_shl(self.doublings).unwrap_or(u32::MAX);
+        first.saturating_mul(factor).min(longest)
     }
 }
 
@@ -331,10 +356,6 @@ impl Offer {
     }
 }
 
-/// What takes one path and, this soon after, the next, is one fault. All of a node's own links show
-/// it within 0.3 s; what others tell of theirs comes after the 0.5 s for which they doubt
-/// themselves, see [`isolation`](crate::isolation), and the time that news takes.
-const ONE_FAULT: Duration = Duration::from_secs(1);
 /// Decisions remembered: some five minutes of the worst that flapping can do. A table of 1,000
 /// destinations that all flapped holds 10 MB of them.
 const MAX_DECISIONS: usize = 32;

@@ -397,7 +397,7 @@ async fn all_but_one_that_restart_together_are_back_with_all_routes_and_nobody_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn region_that_was_cut_off_has_its_direct_paths_back_fifteen_seconds_after_they_are_well() {
+async fn region_that_was_cut_off_has_its_direct_paths_back_within_fifteen_seconds() {
     for (seed, away) in [(178, 900), (179, 5_000), (180, 60_000)] {
         let tables = |at| match at {
             0 => udp_listen(6000, "{ node = \"eu/n1\" }"),
@@ -422,7 +422,7 @@ async fn region_that_was_cut_off_has_its_direct_paths_back_fifteen_seconds_after
         world.until_direct(ms(15_000)).await;
         let took = clock::now() - healed;
         // Below the 5 s for which a silent link is kept, nothing has to be dialed.
-        assert!(took <= ms(15_000) || away > 900, "{took:?}");
+        assert!(took <= ms(15_000), "{took:?} after {away} ms");
         // And it stays so.
         sleep(ms(1_000)).await;
         world.assert_direct_for(ms(30_000), &world.nodes).await;

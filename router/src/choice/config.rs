@@ -11,7 +11,7 @@ pub struct ChoiceConfig {
     pub margin: Margin,
     /// How long a path must have been better. Default 1 s.
     pub better_for: Duration,
-    /// How long the direct path must have been well before traffic returns to it. Default 5 s.
+    /// How long the direct path must have been well before traffic returns to it. Default 2 s.
     pub direct_after: Duration,
     /// What waits grow to when changes repeat. Default 12 s. Longer means fewer changes when a link
     /// flaps, and more than the promised 15 s on the way back from it.
@@ -25,10 +25,11 @@ impl Default for ChoiceConfig {
         Self {
             margin: Margin::default(),
             better_for: Duration::from_secs(1),
-            // Some 1.2 s of replies go before it, until the link is not Down any more.
-            direct_after: Duration::from_secs(5),
-            // With the same 1.2 s, and as much again for news from the other end, inside the 15 s
-            // that the way back may take.
+            // What is thought of a pair has a way back of its own, which takes up to 12 s: see
+            // `PairHealth`. With what news from the other end takes, 2 s are inside the 15 s that
+            // the way back may take.
+            direct_after: Duration::from_secs(2),
+            // Only a link that comes and goes gets there, and it may have its traffic a bit later.
             longest_wait: Duration::from_secs(12),
             // Twice the longest period of flapping that is to be seen as one.
             memory: Duration::from_secs(120),

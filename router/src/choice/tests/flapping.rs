@@ -32,7 +32,7 @@ fn most_in_a_minute(changes: &[Instant]) -> usize {
 }
 
 #[test]
-fn link_that_is_up_for_as_long_as_down_causes_at_most_six_changes_in_a_minute() {
+fn link_that_is_up_for_as_long_as_down_causes_at_most_seven_changes_in_a_minute() {
     let mut most = 0;
     for half_ms in (500..=30_000).step_by(250) {
         for down in [LinkHealth::Down, LinkHealth::Suspect] {
@@ -46,11 +46,11 @@ fn link_that_is_up_for_as_long_as_down_causes_at_most_six_changes_in_a_minute() 
             most = most.max(most_in_a_minute(&changes));
         }
     }
-    assert_eq!(most, 6);
+    assert_eq!(most, 7);
 }
 
 #[test]
-fn link_with_a_period_below_24_s_is_returned_to_twice_at_the_most() {
+fn link_with_a_period_below_24_s_is_returned_to_three_times_at_the_most() {
     for half_ms in (500..12_000).step_by(250) {
         let mut bench = Bench::well();
         for _ in 0..200 {
@@ -61,7 +61,7 @@ fn link_with_a_period_below_24_s_is_returned_to_twice_at_the_most() {
             .moves
             .iter()
             .filter(|decision| decision.reason == Reason::DirectWell);
-        assert!(returns.count() <= 2, "{half_ms} ms");
+        assert!(returns.count() <= 3, "{half_ms} ms");
     }
 }
 
