@@ -4,7 +4,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,9 @@ use std::{
 #[derive(Debug, Clone)]
 pub struct IsolationGuard<P> {
     links: BTreeMap<P, Link>,
+    /// Those whose loss is to be told: few of them, so that thousands that are well cost nothing
+    /// at each timer.
+    untold: BTreeSet<P>,
     state: State,
     doubts: u64,
     outputs: VecDeque<Output<P>>,
@@ -87,6 +90,7 @@ impl<P: Ord + Copy> IsolationGuard<P> {
     pub fn new() -> Self {
         Self {
             links: BTreeMap::new(),
+            untold: BTreeSet::new(),
             state: State::Trusting,
             doubts: 0,
             outputs: VecDeque::new(),
@@ -103,10 +107,7 @@ impl<P: Ord + Copy> IsolationGuard<P> {
 
     /// Whether the loss of the link to this peer is known and not to be told yet.
     pub fn holds(&self, peer: P) -> bool {
-        matches!(
-            self.links.get(&peer),
-            Some(Link::Lost { tell: Some(_), .. })
-        )
+        self.untold.contains(&peer)
     }
 
     /// How often oneself was suspected.
@@ -119,6 +120,7 @@ impl<P: Ord + Copy> IsolationGuard<P> {
     /// Cheap, but not meant for each packet.
     pub fn handle_alive(&mut self, now: Instant, peer: P) {
         let before = self.links.insert(peer, Link::Alive);
+        self.untold.remove(&peer);
         if let Some(Link::Lost { tell: None, .. }) = before {
             self.outputs.push_back(Output::TellAlive(peer));
         }
@@ -138,6 +140,7 @@ impl<P: Ord + Copy> IsolationGuard<P> {
             tell: Some(now + SETTLE),
         };
         self.links.insert(peer, lost);
+        self.untold.insert(peer);
         if self.state == State::Trusting && self.too_many(now) {
             self.state = State::Doubting { since: now };
             self.doubts += 1;
@@ -148,6 +151,7 @@ impl<P: Ord + Copy> IsolationGuard<P> {
     /// A peer left the mesh, or no link to it is wanted.
     pub fn handle_forgotten(&mut self, peer: P) {
         self.links.remove(&peer);
+        self.untold.remove(&peer);
     }
 
     /// Time passed. Calling it early does nothing.
@@ -170,11 +174,11 @@ impl<P: Ord + Copy> IsolationGuard<P> {
         match self.state {
             State::Doubting { since } => Some(since + HOLD),
             State::Trusting => {
-                let settle = |link: &Link| match link {
+                let settle = |peer: &P| match self.links.get(peer)? {
                     Link::Lost { tell, .. } => *tell,
                     Link::Alive => None,
                 };
-                self.links.values().filter_map(settle).min()
+                self.untold.iter().filter_map(settle).min()
             }
         }
     }
@@ -227,6 +231,7 @@ impl<P: Ord + Copy> IsolationGuard<P> {
                 && tell.is_some_and(|tell| tell <= now)
             {
                 *tell = None;
+                self.untold.remove(peer);
                 self.outputs.push_back(Output::TellLost(*peer));
             }
         }

@@ -67,6 +67,8 @@ pub struct Router {
     /// In the order of [`Traffic::ALL`].
     routings: [Routing; Traffic::ALL.len()],
     rebuild_at: Option<Instant>,
+    /// When what others may be told is looked at again, if figures have moved since.
+    publish_at: Option<Instant>,
     /// Links that somebody on the way could not use, until when that is believed.
     unreachable: BTreeMap<(NodeKey, NodeKey), Instant>,
     outputs: VecDeque<Output>,
@@ -161,6 +163,7 @@ impl Router {
                 Routing::new(own, config)
             }),
             rebuild_at: None,
+            publish_at: None,
             unreachable: BTreeMap::new(),
             outputs: VecDeque::new(),
             says,
@@ -209,11 +212,20 @@ impl Router {
         if peer == self.own {
             return;
         }
+        let before = self.links.told_of(peer);
         if let Some(seen) = self.links.handle_pair(now, peer, pair) {
             self.put_own_link(now, peer, seen);
         }
-        self.drain_links(now);
-        self.publish(now);
+        let has_turned = self.drain_links(now);
+        let told = self.links.told_of(peer);
+        let fact = |link: Link| (link.health, link.limit_bytes);
+        if has_turned || told.map(fact) != before.map(fact) {
+            self.publish(now);
+        } else if told != before {
+            // Comparing all links with what was told is too much for each figure of each of them,
+            // and figures have time.
+            self.publish_at.get_or_insert(now + PUBLISH_AFTER);
+        }
     }
 
     /// A neighbour said something.
@@ -303,6 +315,7 @@ impl Router {
             self.wanted.poll_timeout(),
             self.destinations.poll_timeout(),
             self.rebuild_at,
+            self.publish_at,
             self.unreachable.values().min().copied(),
         ];
         let timers = timers.into_iter().flatten().chain(routings);
@@ -373,6 +386,7 @@ impl Router {
 
     /// Says what is new of this node, if that is worth it.
     fn publish(&mut self, now: Instant) {
+        self.publish_at = None;
         let content = Content {
             region: self.says.region,
             state: State::Present(self.service(now)),
@@ -396,7 +410,9 @@ impl Router {
         }
     }
 
-    fn drain_links(&mut self, now: Instant) {
+    /// Returns whether this node changed its mind about itself.
+    fn drain_links(&mut self, now: Instant) -> bool {
+        let mut has_turned = false;
         while let Some(doubt) = self.links.poll_output() {
             let begun = doubt == Doubt::Begun;
             if !begun {
@@ -406,7 +422,9 @@ impl Router {
                     .handle_deaf(now, crate::warmup::SHORT_STALL, sources);
             }
             self.outputs.push_back(Output::Doubting(begun));
+            has_turned = true;
         }
+        has_turned
     }
 
     fn drain_gossip(&mut self, now: Instant) {
@@ -608,6 +626,9 @@ impl Traffic {
 
 /// How long nodes that come and go wait for each other: far less than news of them takes to come.
 pub const REBUILD_AFTER: Duration = Duration::from_millis(20);
+/// How long figures of links wait for each other before they are compared with what was told: a
+/// hundredth of the least time between two statements about them.
+pub const PUBLISH_AFTER: Duration = Duration::from_millis(100);
 /// As long as a silent connection is kept: then the node on the way knows, and has said so.
 pub const UNREACHABLE_FOR: Duration = Duration::from_secs(5);
 /// Links believed to be unusable at a time.

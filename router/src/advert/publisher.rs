@@ -33,6 +33,8 @@ pub struct Publisher {
     told: Option<Content>,
     told_at: Instant,
     content: Option<Content>,
+    /// How much the content differs from what was told: compared once, asked for at every timer.
+    difference: Significance,
     /// Until when urgent statements are paid for at their rate; ahead of now by at most a burst.
     paid_until: Instant,
     refresh_at: Instant,
@@ -86,6 +88,7 @@ impl Publisher {
             told: None,
             told_at: now,
             content: None,
+            difference: Significance::Event,
             paid_until: now,
             refresh_at: now,
             output: None,
@@ -97,6 +100,7 @@ impl Publisher {
     /// Its lists must be within the bounds of an advert; [`Advert::try_new`] at the receivers
     /// refuses it otherwise.
     pub fn handle_content(&mut self, now: Instant, content: Content) {
+        self.difference = self.significance(&content);
         self.content = Some(content);
         self.judge(now);
     }
@@ -106,6 +110,7 @@ impl Publisher {
         self.version.generation = generation;
         self.version.sequence = 0;
         self.told = None;
+        self.difference = Significance::Event;
         self.judge(now);
     }
 
@@ -116,8 +121,8 @@ impl Publisher {
 
     /// When to call [`Publisher::handle_timeout`]; `None` before there is anything to say.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let content = self.content.as_ref()?;
-        let change = match self.significance(content) {
+        self.content.as_ref()?;
+        let change = match self.difference {
             Significance::Nothing => self.refresh_at,
             Significance::Measure => self.told_at + self.config.gap,
             Significance::Event => self.urgent_at(),
@@ -144,11 +149,12 @@ impl Publisher {
     }
 
     fn tell(&mut self, now: Instant, content: Content) {
-        if self.significance(&content) == Significance::Event {
+        if self.difference == Significance::Event {
             self.paid_until = self.paid_until.max(now) + URGENT_EVERY;
         }
         self.version.sequence += 1;
         self.told = Some(content.clone());
+        self.difference = Significance::Nothing;
         self.told_at = now;
         let quarter = self.config.refresh.as_micros() as u64 / 4;
         let early = Duration::from_micros(self.random.below(quarter.max(1)));

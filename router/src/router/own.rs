@@ -33,6 +33,8 @@ pub struct Pair {
 #[derive(Debug, Default)]
 pub(super) struct OwnLinks {
     links: BTreeMap<NodeKey, Own>,
+    /// Peers without any link, since when: few, beside those that are linked.
+    unlinked: BTreeMap<NodeKey, Instant>,
     guard: IsolationGuard<NodeKey>,
 }
 
@@ -40,8 +42,6 @@ pub(super) struct OwnLinks {
 struct Own {
     seen: Link,
     told: LinkHealth,
-    /// Since when there is no link at all.
-    unlinked: Option<Instant>,
 }
 
 impl OwnLinks {
@@ -58,17 +58,16 @@ impl OwnLinks {
         let own = self.links.entry(peer).or_insert(Own {
             seen,
             told: seen.health,
-            unlinked: None,
         });
         // A link that is gone has no figures of its own; those of the last one stay.
         own.seen = Link {
             measure: pair.measure.or(own.seen.measure),
             ..seen
         };
-        own.unlinked = match pair.linked {
-            true => None,
-            false => own.unlinked.or(Some(now)),
-        };
+        match pair.linked {
+            true => drop(self.unlinked.remove(&peer)),
+            false => drop(self.unlinked.entry(peer).or_insert(now)),
+        }
         match pair.condition {
             Condition::Up | Condition::Suspect | Condition::Degraded => {
                 own.told = seen.health;
@@ -91,17 +90,15 @@ impl OwnLinks {
     pub(super) fn handle_gone(&mut self, peer: NodeKey) {
         self.guard.handle_forgotten(peer);
         self.links.remove(&peer);
+        self.unlinked.remove(&peer);
     }
 
     /// Time passed. Returns the peers whose links are over for so long that they are nothing to
     /// tell any more.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<NodeKey> {
         self.guard.handle_timeout(now);
-        let is_over = |own: &Own| {
-            own.unlinked
-                .is_some_and(|since| since + FORGET_AFTER <= now)
-        };
-        let over = self.links.iter().filter(|(_, own)| is_over(own));
+        let unlinked = self.unlinked.iter();
+        let over = unlinked.filter(|(_, since)| **since + FORGET_AFTER <= now);
         let over: Vec<_> = over.map(|(peer, _)| *peer).collect();
         for peer in &over {
             self.handle_gone(*peer);
@@ -111,8 +108,8 @@ impl OwnLinks {
 
     /// When to call [`OwnLinks::handle_timeout`], if ever.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let unlinked = self.links.values().filter_map(|own| own.unlinked);
-        let forget = unlinked.min().map(|since| since + FORGET_AFTER);
+        let forget = self.unlinked.values().min();
+        let forget = forget.map(|since| *since + FORGET_AFTER);
         [self.guard.poll_timeout(), forget]
             .into_iter()
             .flatten()
@@ -149,14 +146,22 @@ impl OwnLinks {
 
     /// What others may be told.
     pub(super) fn told(&self) -> BTreeMap<NodeKey, Link> {
-        let told = |(peer, own): (&NodeKey, &Own)| {
-            let link = Link {
-                health: own.told,
-                ..own.seen
-            };
-            (*peer, link)
-        };
-        self.links.iter().take(MAX_LINKS).map(told).collect()
+        let told = self.links.iter().take(MAX_LINKS);
+        told.map(|(peer, own)| (*peer, own.tellable())).collect()
+    }
+
+    /// What others may be told of the link to this peer.
+    pub(super) fn told_of(&self, peer: NodeKey) -> Option<Link> {
+        self.links.get(&peer).map(Own::tellable)
+    }
+}
+
+impl Own {
+    fn tellable(&self) -> Link {
+        Link {
+            health: self.told,
+            ..self.seen
+        }
     }
 }
 

@@ -4,7 +4,11 @@ mod mesh;
 
 use self::mesh::Mesh;
 use super::*;
-use crate::{choice::Reason, health::Condition};
+use crate::{
+    choice::Reason,
+    cost::{Loss, Measure},
+    health::Condition,
+};
 
 #[expect(
     clippy::disallowed_methods,
@@ -270,4 +274,65 @@ fn story_of_a_failover_is_told_with_its_reasons() {
         reasons,
         [Reason::Found, Reason::Suspect, Reason::DirectWell]
     );
+}
+
+/// A router alone, with as many links that are well, all reported.
+fn linked(links: u64, now: Instant) -> Router {
+    let mut mesh = Mesh::new();
+    mesh.start(node(0), 0, 1);
+    let mut router = mesh.take(node(0));
+    for peer in 0..links {
+        router.handle_pair(now, NodeKey(1_000 + peer), well(85));
+    }
+    // Past the least time between two statements about figures, and what is urgent is paid for.
+    for second in 0..30 {
+        router.handle_timeout(now + secs(second));
+    }
+    while router.poll_output().is_some() {}
+    router
+}
+
+fn well(rtt_ms: u64) -> Pair {
+    Pair {
+        linked: true,
+        condition: Condition::Up,
+        measure: Some(Measure {
+            rtt: ms(rtt_ms),
+            loss: Loss::NONE,
+        }),
+        limit_bytes: 1_200,
+    }
+}
+
+fn is_told(router: &mut Router) -> bool {
+    let mut outputs = std::iter::from_fn(|| router.poll_output());
+    outputs.any(|output| matches!(output, Output::Sign(_)))
+}
+
+#[test]
+fn figures_of_links_wait_a_tenth_of_a_second_for_each_other_and_facts_do_not_wait() {
+    let start = origin();
+    let mut router = linked(3, start);
+    let now = start + secs(30);
+    router.handle_pair(now, NodeKey(1_000), well(185));
+    router.handle_pair(now + ms(50), NodeKey(1_001), well(185));
+    assert!(!is_told(&mut router));
+    assert_eq!(router.poll_timeout(), now + PUBLISH_AFTER);
+    router.handle_timeout(now + PUBLISH_AFTER);
+    assert!(is_told(&mut router), "both at once");
+    let silent = Pair {
+        condition: Condition::Confirmed,
+        ..well(185)
+    };
+    router.handle_pair(now + secs(1), NodeKey(1_002), silent);
+    assert!(is_told(&mut router));
+}
+
+#[test]
+fn same_figures_again_arm_no_timer() {
+    let start = origin();
+    let mut router = linked(3, start);
+    let armed = router.poll_timeout();
+    router.handle_pair(start + secs(29), NodeKey(1_000), well(85));
+    assert_eq!(router.poll_timeout(), armed);
 }

@@ -65,6 +65,11 @@ impl Mesh {
         self.drain(key);
     }
 
+    /// Takes a router out of the mesh, for a test of it alone.
+    pub(super) fn take(mut self, key: NodeKey) -> Router {
+        self.routers.remove(&key).unwrap()
+    }
+
     /// Ends a node: its peers see the links closed.
     pub(super) fn kill(&mut self, key: NodeKey) {
         self.routers.remove(&key);
@@ -118,6 +123,13 @@ impl Mesh {
         for peer in self.peers(node) {
             self.judge(node, peer, condition);
         }
+    }
+
+    /// What `node` asks of another fails.
+    pub(super) fn fail(&mut self, node: NodeKey, other: NodeKey) {
+        let now = self.now;
+        self.router_mut(node).handle_outcome(now, other, false);
+        self.drain(node);
     }
 
     pub(super) fn peers(&self, node: NodeKey) -> Vec<NodeKey> {
