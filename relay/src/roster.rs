@@ -241,14 +241,20 @@ impl Roster {
         }
     }
 
-    /// Lets one peer go that came by itself and is not here any more, for the next that comes.
+    /// Lets one peer go that is not here any more, for the next that comes: one that came by itself,
+    /// or else one that only the router wants.
+    ///
+    /// The router learns that a node is gone minutes after its link has ended, and one that comes is
+    /// worth more than one that may come back.
     async fn make_room(&mut self) {
         let links = self.mesh.links.snapshot();
         let linked = |peer: &Arc<Peer>| peer.slot.load().link.is_some();
         let gone = self
             .peers
             .iter_mut()
-            .find(|(key, kept)| kept.wanted == Wanted::No && !links.get(key).is_some_and(linked));
+            .filter(|(_, kept)| matches!(kept.wanted, Wanted::No | Wanted::ByRouter))
+            .filter(|(key, _)| !links.get(key).is_some_and(linked))
+            .min_by_key(|(_, kept)| kept.wanted == Wanted::ByRouter);
         if let Some((key, kept)) = gone {
             kept.wanted = Wanted::NoMore;
             let key = *key;

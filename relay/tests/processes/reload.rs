@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tokio::net::UdpSocket;
+
 use crate::{
     fleet::{Fleet, NodeProcess, NodeSpec, free_both, listen, service},
     local::{Echo, PingPong, Talk},
@@ -12,26 +14,28 @@ async fn reload_adds_and_removes_peers_and_touches_no_other() {
     let fleet = Fleet::new().await;
     let echo = Echo::tcp().await;
     let near = free_both();
+    // Nobody answers there, so that nothing but the configuration wants it.
+    let unread = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (goes, nowhere) = ("ap-south/bom-1", unread.local_addr().unwrap());
     let stays = fleet
         .start(&NodeSpec::new("us-east/iad-1").with(&service("tcp", echo.address, "echo")))
         .await;
-    let goes = fleet.start(&NodeSpec::new("ap-south/bom-1")).await;
     let comes = fleet.start(&NodeSpec::new("sa-east/gru-1")).await;
     let common = NodeSpec::new("eu-west/fra-1")
         .peer(stays.spec.id, &[stays.spec.bind])
         .with(&listen("tcp", near, "echo", "region = \"us-east\""));
-    let before = common.clone().peer(goes.spec.id, &[goes.spec.bind]);
+    let before = common.clone().peer(goes, &[nowhere]);
     let mut node = fleet.start(&before).await;
-    node.peer_is(goes.spec.id, "up").await;
+    node.peer_is(goes, "dialing").await;
     node.serves(near, stays.spec.id).await;
     let mut talk = Talk::start(near).await;
     let link = node.peer(stays.spec.id).await.links[0].generation.clone();
 
     fleet.configure(&common.clone().peer(comes.spec.id, &[comes.spec.bind]));
     node.reloads().await;
-    node.peer_is(comes.spec.id, "up").await;
+    let came = node.peer_is(comes.spec.id, "up").await;
     listed(&mut node, &[comes.spec.id, stays.spec.id]).await;
-    assert!(goes.client().ready().await.unwrap().is_ready());
+    in_the_mesh(&mut node, comes.spec.id).await;
 
     // Back before it has quite gone, and gone before it is quite back.
     fleet.configure(&before);
@@ -40,13 +44,17 @@ async fn reload_adds_and_removes_peers_and_touches_no_other() {
     node.reloads().await;
     fleet.configure(&before);
     node.reloads().await;
-    node.peer_is(goes.spec.id, "up").await;
-    listed(&mut node, &[goes.spec.id, stays.spec.id]).await;
+    node.peer_is(goes, "dialing").await;
+    // One that has told of itself is in the mesh, and its link stays whoever is configured.
+    listed(&mut node, &[goes, comes.spec.id, stays.spec.id]).await;
 
     talk.goes_on().await;
-    let stayed = node.peer(stays.spec.id).await;
-    assert_eq!(stayed.links[0].generation, link);
-    assert_eq!(stayed.links.len(), 1);
+    let came = &came.links[0].generation;
+    for (peer, link) in [(&stays, &link), (&comes, came)] {
+        let stayed = node.peer(peer.spec.id).await;
+        assert_eq!(stayed.links[0].generation, *link);
+        assert_eq!(stayed.links.len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -161,6 +169,19 @@ async fn certificates_and_authority_are_replaced_without_a_gap() {
         refused.peer.reason.contains("handshake failed"),
         "{refused:#?}"
     );
+}
+
+/// Waits until the router wants a link to a peer, which is when it has heard of it.
+async fn in_the_mesh(node: &mut NodeProcess, peer: &str) {
+    let client = node.client();
+    node.eventually(&format!("{peer} is known"), async || {
+        let mesh = client.mesh().await.map_err(|error| error.to_string())?;
+        match mesh.nodes.iter().any(|node| node.name == peer) {
+            true => Ok(()),
+            false => Err(format!("{mesh:#?}")),
+        }
+    })
+    .await;
 }
 
 /// Waits until exactly these peers are listed.
