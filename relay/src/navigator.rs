@@ -144,6 +144,10 @@ pub(crate) struct Navigator {
     region: RegionId,
     /// Who is known by adverts, by key.
     names: BTreeMap<NodeKey, NodeId>,
+    /// Others have yet to see a name among those.
+    unnamed: bool,
+    /// When names that nothing needs any more are forgotten next.
+    next_sweep: Instant,
     /// Links that are wanted, and the addresses that the roster was told.
     wanted: BTreeMap<RouterKey, Vec<String>>,
     /// The roster has yet to hear something of that.
@@ -182,6 +186,8 @@ impl Navigator {
             load: LoadWatch::new(mesh.config.limits(), now),
             region,
             names: BTreeMap::from([(key, mesh.id.clone())]),
+            unnamed: false,
+            next_sweep: now + SWEEP_EVERY,
             wanted: BTreeMap::new(),
             unsaid: false,
             rerouted: BTreeSet::new(),
@@ -239,6 +245,7 @@ impl Navigator {
         }
         self.events_in_row = 0;
         self.router.handle_timeout(now);
+        self.forget_names(now);
         self.survey(now);
     }
 
@@ -311,8 +318,34 @@ impl Navigator {
         let key = node.key();
         if self.names.get(&key) != Some(&node) {
             self.names.insert(key, node);
+            self.unnamed = true;
+        }
+    }
+
+    /// Shows others the names, once for all that came together: a thousand links in a second are
+    /// not a thousand copies of a thousand names.
+    fn publish_names(&mut self) {
+        if self.unnamed && (self.events.is_empty() || self.events_in_row == 0) {
+            self.unnamed = false;
             self.mesh.names.store(Arc::new(self.names.clone()));
         }
+    }
+
+    /// Forgets the names of nodes that have no link and are neither in the mesh nor lost.
+    fn forget_names(&mut self, now: Instant) {
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + SWEEP_EVERY;
+        let gossip = self.router.gossip();
+        let known = gossip.adverts().chain(gossip.lost());
+        let known = known.map(|advert| NodeKey::from(advert.value().node()));
+        let mut needed: BTreeSet<NodeKey> = known.collect();
+        needed.extend(self.neighbours.links().keys());
+        needed.insert(self.mesh.id.key());
+        let before = self.names.len();
+        self.names.retain(|key, _| needed.contains(key));
+        self.unnamed |= self.names.len() != before;
     }
 
     async fn perform_outputs(&mut self, now: Instant) {
@@ -380,6 +413,7 @@ impl Navigator {
             let links = self.neighbours.links();
             self.ways.publish(&self.mesh, kind, &self.router, links);
         }
+        self.publish_names();
         if std::mem::take(&mut self.unsaid) {
             self.say_wanted().await;
         }
@@ -535,4 +569,6 @@ fn says(mesh: &Mesh, region: RegionId, load: Load) -> Own {
 const EVENTS_IN_ROW: usize = 64;
 /// Above this lateness of a timer, the stall was our own.
 const TOLERANCE: Duration = Duration::from_millis(250);
+/// Names are needed only by nodes that go, and an hour's worth of those that are lost stays anyway.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 const SAY_WITHIN: Duration = Duration::from_millis(100);
