@@ -194,12 +194,11 @@ impl<W: Clone> FlowTable<W> {
             return self.admit(now, client, payload, new_flow());
         };
         flow.last_packet = now;
-        let fit = match &flow.phase {
-            Phase::Open { way, .. } | Phase::Opening { way: Some(way), .. } => {
-                flow.fit(now, way, ways)
-            }
-            Phase::Opening { way: None, .. } | Phase::Refused { .. } => Fit::Gone,
-        };
+        let mut fit = flow.own_fit(now, ways);
+        if fit == Fit::Gone {
+            flow.renew(ways);
+            fit = flow.own_fit(now, ways);
+        }
         let took_over = fit == Fit::Gone && flow.take_over(now, ways);
         let has_way = took_over || fit != Fit::Gone;
         let verdict = match &mut flow.phase {

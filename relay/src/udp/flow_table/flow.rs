@@ -88,6 +88,13 @@ impl<W> Spare<W> {
             Self::Refused { .. } => None,
         }
     }
+
+    fn way_mut(&mut self) -> Option<&mut W> {
+        match self {
+            Self::Asked { way, .. } | Self::Ready { way } => Some(way),
+            Self::Refused { .. } => None,
+        }
+    }
 }
 
 impl<W: Clone> Flow<W> {
@@ -99,6 +106,16 @@ impl<W: Clone> Flow<W> {
             was_open: false,
             avoided: Vec::new(),
             phase: opening(now, None),
+        }
+    }
+
+    /// What the way that it is, or is being, opened on is good for.
+    pub(super) fn own_fit(&self, now: Instant, ways: &impl Ways<W>) -> Fit {
+        match &self.phase {
+            Phase::Open { way, .. } | Phase::Opening { way: Some(way), .. } => {
+                self.fit(now, way, ways)
+            }
+            Phase::Opening { way: None, .. } | Phase::Refused { .. } => Fit::Gone,
         }
     }
 
@@ -122,6 +139,31 @@ impl<W: Clone> Flow<W> {
         // A route has two ways; more come only while routes change.
         self.avoided.truncate(MAX_AVOIDED - 1);
         self.avoided.push((way, until));
+    }
+
+    /// Takes the routes' own handles for the ways that it has.
+    ///
+    /// A way that was left and is taken up again has another handle. The old one says that it is
+    /// left for good: the flow would go on asking to move to where it is, and never have a spare.
+    pub(super) fn renew(&mut self, ways: &impl Ways<W>) {
+        let (way, next, spare) = match &mut self.phase {
+            Phase::Opening { way: Some(way), .. } => (way, None, None),
+            Phase::Open {
+                way, next, spare, ..
+            } => (way, next.as_mut(), spare.as_mut()),
+            Phase::Opening { way: None, .. } | Phase::Refused { .. } => return,
+        };
+        let Some(Course { primary, backup }) = ways.course(way) else {
+            return;
+        };
+        let next = next.and_then(|next| next.way.as_mut());
+        let spare = spare.and_then(Spare::way_mut);
+        for held in [Some(way), next, spare].into_iter().flatten() {
+            let mut known = std::iter::once(&primary).chain(&backup);
+            if let Some(known) = known.find(|known| ways.is_same(known, held)) {
+                *held = known.clone();
+            }
+        }
     }
 
     /// Changes to the spare, if the flow is open there and it carries packets.
@@ -161,6 +203,7 @@ impl<W: Clone> Flow<W> {
     /// Does what a look at its ways shows and takes no frame. Returns what was held for too long.
     pub(super) fn settle(&mut self, now: Instant, ways: &impl Ways<W>) -> VecDeque<Bytes> {
         self.avoided.retain(|(_, until)| now < *until);
+        self.renew(ways);
         match &self.phase {
             Phase::Open { way, .. } => match self.fit(now, way, ways) {
                 Fit::Gone => {
