@@ -16,6 +16,7 @@ mod region;
 mod routes;
 mod seeds;
 mod stage;
+mod start;
 mod transit;
 
 use std::{ops::Range, str::FromStr, time::Duration};
@@ -92,7 +93,7 @@ pub fn measure(context: &mut Context) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 17] = [
     Scenario {
         name: "cut",
         case: "link black-holed, default",
@@ -110,7 +111,7 @@ const SCENARIOS: [Scenario; 16] = [
     Scenario {
         name: "loss-1",
         case: "1 % lost each way for 10 min",
-        quick: 4,
+        quick: 3,
         full: 40,
         run: |seed| Box::pin(loss::little(seed)),
     },
@@ -138,70 +139,77 @@ const SCENARIOS: [Scenario; 16] = [
     Scenario {
         name: "region",
         case: "region cut off",
-        quick: 18,
+        quick: 12,
         full: 180,
         run: |seed| Box::pin(region::run(seed)),
     },
     Scenario {
         name: "back",
         case: "link heals, 50 packets/s",
-        quick: 20,
+        quick: 12,
         full: 200,
         run: |seed| Box::pin(back::run(seed, SOUND)),
     },
     Scenario {
         name: "back-300",
         case: "link heals, 300 packets/s",
-        quick: 12,
+        quick: 6,
         full: 120,
         run: |seed| Box::pin(back::run(seed, back::PICTURES)),
     },
     Scenario {
         name: "flapping-1",
         case: "link flaps, period 1 s",
-        quick: 4,
+        quick: 2,
         full: 40,
         run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(1))),
     },
     Scenario {
         name: "flapping-2",
         case: "link flaps, period 2 s",
-        quick: 4,
+        quick: 2,
         full: 40,
         run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(2))),
     },
     Scenario {
         name: "flapping-5",
         case: "link flaps, period 5 s",
-        quick: 4,
+        quick: 2,
         full: 40,
         run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(5))),
     },
     Scenario {
         name: "flapping-10",
         case: "link flaps, period 10 s",
-        quick: 4,
+        quick: 2,
         full: 40,
         run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(10))),
     },
     Scenario {
         name: "flapping-20",
         case: "link flaps, period 20 s",
-        quick: 4,
+        quick: 2,
         full: 40,
         run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(20))),
     },
     Scenario {
         name: "flapping-60",
         case: "link flaps, period 60 s",
-        quick: 4,
+        quick: 2,
         full: 40,
         run: |seed| Box::pin(flapping::run(seed, Duration::from_secs(60))),
     },
     Scenario {
+        name: "start",
+        case: "flows of 2.4 Mbit/s begin",
+        quick: 6,
+        full: 120,
+        run: |seed| Box::pin(start::run(seed)),
+    },
+    Scenario {
         name: "first-second",
         case: "20 Mbit/s, link black-holed",
-        quick: 12,
+        quick: 8,
         full: 120,
         run: |seed| Box::pin(first_second::run(seed)),
     },

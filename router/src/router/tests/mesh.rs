@@ -172,7 +172,7 @@ impl Mesh {
     }
 
     /// A request of one node to another fails.
-    pub(super) fn fail(&mut self, from: NodeKey, to: NodeKey) {
+    pub(super) fn fail_request(&mut self, from: NodeKey, to: NodeKey) {
         let now = self.now;
         self.router_mut(from).handle_outcome(now, to, false);
         self.drain(from);

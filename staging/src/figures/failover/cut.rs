@@ -24,33 +24,41 @@ pub(super) async fn run(seed: u64, liveness: &'static str) -> anyhow::Result<Vec
     sleep(WATCHED).await;
 
     let mut samples = Vec::new();
-    for Watched { flow, route } in stage.flows_of(stage.struck()) {
-        let moved = route.first_change(from).context("the route stays")?;
+    for watched in stage.flows_of(stage.struck()) {
+        let moved = watched
+            .route
+            .first_change(from)
+            .context("the route stays")?;
         let beyond = (moved - from).as_secs_f64() - round_trips.as_secs_f64();
         let decided = Quantity {
             at_most: Some(if liveness == "fast" { 0.2 } else { 0.5 }),
             ..DECIDED
         };
         samples.push(decided.is(beyond));
-        samples.extend(interruption(&stage, &flow, from)?);
+        samples.extend(interruption(&stage, &watched, from, moved)?);
     }
     samples.push(untouched(&stage, from));
     Ok(samples)
 }
 
-/// What the receiver of a flow sees of something that happened at `from`.
+/// What the receiver of a flow sees of something that happened at `from`, for which the sender's
+/// route changed at `moved`.
 pub(super) fn interruption(
     stage: &Stage,
-    flow: &super::ledger::Flow,
+    Watched { flow, route }: &Watched,
     from: Duration,
-) -> anyhow::Result<[Sample; 3]> {
+    moved: Duration,
+) -> anyhow::Result<[Sample; 4]> {
     let until = stage.now();
+    let way = stage.one_way(flow.from, &route.at(moved + ms(1)))?;
     let first = flow.first_arrival(from);
     let first = first.context("nothing that was sent since has arrived")?;
     let gap = flow.longest_gap(from - ms(100), until);
     // What is on its way at the end is not lost.
     let lost = flow.lost(from - ms(500), until - ms(1_000));
+    let after = first.as_secs_f64() - (moved + way).as_secs_f64();
     Ok([
+        AFTER.is(after),
         FIRST.is((first - from).as_secs_f64()),
         GAP.is(gap.as_secs_f64()),
         LOST.is(lost as f64),
@@ -70,6 +78,13 @@ pub(super) const DECIDED: Quantity = Quantity {
     unit: "s",
     told: Told::Spread,
     at_most: None,
+};
+const AFTER: Quantity = Quantity {
+    what: "from then until a packet arrives, less what its path takes",
+    // A packet every 20 ms, jitter, and a tick of a millisecond at each node. A round trip of the
+    // path, which an opening takes, is more.
+    at_most: Some(0.06),
+    ..DECIDED
 };
 const FIRST: Quantity = Quantity {
     what: "until a packet sent since then arrives",

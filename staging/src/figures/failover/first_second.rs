@@ -29,13 +29,12 @@ pub(super) async fn run(seed: u64) -> anyhow::Result<Vec<Sample>> {
 
     let share = |from: Duration, length: Duration| {
         let packets = large.flow.packets(from, from + length);
-        let arrived = packets.iter().filter(|(_, at)| at.is_some()).count();
-        100.0 * arrived as f64 / packets.len() as f64
+        100.0 * large.flow.lost(from, from + length) as f64 / packets.len() as f64
     };
     let mut samples = vec![
         LOST_BEFORE.is(lost_before as f64),
-        IN_FIRST.is(share(moved, SECOND)),
-        IN_SECOND.is(share(moved + SECOND, SECOND)),
+        FIRST.is(share(moved, SECOND)),
+        NEXT.is(share(moved + SECOND, SECOND)),
     ];
     let steps = (0..).map(|step| moved + ms(20) * step);
     let mut steps = steps.take_while(|at| *at + SECOND + ms(1_000) <= stage.now());
@@ -57,20 +56,20 @@ const LOST_BEFORE: Quantity = Quantity {
     told: Told::Most,
     at_most: None,
 };
-const IN_FIRST: Quantity = Quantity {
-    what: "arrived of what is sent in the first second on the other path",
+const FIRST: Quantity = Quantity {
+    what: "lost of what is sent in the first second on the other path",
     unit: "%",
     told: Told::Spread,
     at_most: None,
 };
-const IN_SECOND: Quantity = Quantity {
-    what: "arrived of what is sent in the next second",
-    ..IN_FIRST
+const NEXT: Quantity = Quantity {
+    what: "lost of what is sent in the next second",
+    ..FIRST
 };
 const WHOLE: Quantity = Quantity {
     what: "until a second begins of which nothing is lost",
     unit: "s",
-    ..IN_FIRST
+    ..FIRST
 };
 const SECOND: Duration = Duration::from_secs(1);
 const WARM: Duration = Duration::from_secs(5);

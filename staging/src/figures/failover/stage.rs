@@ -107,11 +107,7 @@ impl Stage {
                 stage.flows.push(watched);
             }
         }
-        stage
-            .until("all flows are direct", LINKED_WITHIN, Self::is_settled)
-            .await?;
-        sleep(SETTLE).await;
-        ensure!(stage.is_settled(), "a flow is not on its direct path");
+        stage.settle().await?;
         // So that seeds meet the loops of probes at every point of their turn.
         sleep(ms(stage.seed * 37 % 401)).await;
         Ok(stage)
@@ -132,6 +128,20 @@ impl Stage {
         self.programs.push(host);
         let route = RouteLog::start(&self.fleet, ends.0, ends.1, look_every);
         Ok(Watched { flow, route })
+    }
+
+    /// Waits until all flows have been on direct paths for long enough, and no other.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let end = self.now() + LINKED_WITHIN;
+        let mut since = self.now();
+        while self.now() - since < SETTLE {
+            if !self.is_settled() {
+                since = self.now();
+            }
+            ensure!(since < end, "flows do not stay on their direct paths");
+            sleep(ms(10)).await;
+        }
+        Ok(())
     }
 
     fn is_settled(&self) -> bool {
@@ -167,6 +177,18 @@ impl Stage {
     pub(super) fn round_trip(&self, a: usize, b: usize) -> anyhow::Result<Duration> {
         let there = self.matrix.path(REGIONS[a], REGIONS[b])?.delay;
         Ok(there + self.matrix.path(REGIONS[b], REGIONS[a])?.delay)
+    }
+
+    /// What a packet takes from a node along `path`, without jitter.
+    pub(super) fn one_way(&self, from: Member, path: &[NodeKey]) -> anyhow::Result<Duration> {
+        let mut at = self.region_of(self.fleet.key(from))?;
+        let mut way = Duration::ZERO;
+        for node in path {
+            let next = self.region_of(*node)?;
+            way += self.matrix.path(REGIONS[at], REGIONS[next])?.delay;
+            at = next;
+        }
+        Ok(way)
     }
 
     /// So much of what goes from one region to another is lost from now on.

@@ -41,7 +41,8 @@ pub(super) async fn run(seed: u64, blow: Blow) -> anyhow::Result<Vec<Sample>> {
 
     let mut samples = Vec::new();
     let transit = stage.fleet.key(stage.members[transit]);
-    for (Watched { flow, route }, sender) in flows.iter().zip([pair.0, pair.1]) {
+    for (watched, sender) in flows.iter().zip([pair.0, pair.1]) {
+        let route = &watched.route;
         let before = route.at(from);
         if before.first() != Some(&transit) {
             // The way back may be another one.
@@ -52,7 +53,7 @@ pub(super) async fn run(seed: u64, blow: Blow) -> anyhow::Result<Vec<Sample>> {
         let moved = route.first_change(from).context("the route stays")?;
         let beyond = (moved - from).as_secs_f64() - 2.0 * rtt.as_secs_f64();
         samples.push(DECIDED.is(beyond));
-        samples.extend(cut::interruption(&stage, flow, from)?);
+        samples.extend(cut::interruption(&stage, watched, from, moved)?);
     }
     // The other flows of the node itself are none of the others'.
     let others = stage.others(struck).into_iter();
