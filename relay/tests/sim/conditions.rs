@@ -189,7 +189,11 @@ async fn twice_what_a_link_carries_is_no_loss_of_the_link_though_this_node_drops
     }
     let link = fleet.link(stage.scene.a, stage.c).unwrap();
     assert!(link.outbox.counts().dropped() > 10_000, "overloaded it was");
-    assert_eq!(stage.falls(), [Reason::Delayed(Way::Out)]);
+    // What QUIC sends until it has found the link's rate overflows the link's own queue, and is lost
+    // there: whether that or the delay is seen first is for the size of its windows to say.
+    let falls = stage.falls();
+    let (late, lossy) = (Reason::Delayed(Way::Out), Reason::Lossy(Way::Out));
+    assert!(falls == [late] || falls == [lossy], "{falls:?}");
     let figures = stage.report(stage.scene.a, stage.c).figures;
     assert!(figures.loss_ppm <= 10_000, "{figures:?}");
     stage.scene.finish().await;
