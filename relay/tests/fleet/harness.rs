@@ -186,12 +186,6 @@ impl NodeSpec {
         self
     }
 
-    /// Telling others to dial this address.
-    pub(crate) fn advertised_at(mut self, address: SocketAddr) -> Self {
-        self.keys += &format!("advertise = [\"{address}\"]\n");
-        self
-    }
-
     /// With an address to dial whose node is not known.
     pub(crate) fn seed(self, address: &str) -> Self {
         self.peer_table("", &format!("[{address:?}]"))

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use causeway::clock;
+use causeway::{admin::view::RouteView, clock};
 use tokio::time::sleep;
 
 use crate::{
     ALONE,
-    fleet::{Fleet, NodeProcess, NodeSpec, free_both, listen, service},
+    fleet::{Fleet, NodeProcess, NodeSpec, causeway, free_both, listen, service, succeed},
     iperf::{self, Interval, Stream},
     network::Network,
     rtp::{self, Crossing, OnError, Show},
@@ -59,6 +59,7 @@ async fn streams_go_on_over_a_third_region_while_their_link_is_cut_and_return_wi
     tell(&video, &bulk, &story);
     nobody_noticed_but_for_the_cut(&video, &bulk, &story);
     it_was_the_third_region_that_carried(&video, &bulk, &story);
+    is_explained(&nodes[0]).await;
 
     for node in nodes {
         node.terminate().await;
@@ -99,7 +100,7 @@ async fn start(fleet: &Fleet, specs: [NodeSpec; 4]) -> (Network, Vec<NodeProcess
     let fronts = network.fronts();
     let mut nodes = Vec::new();
     for (mut spec, front) in specs.into_iter().zip(fronts) {
-        spec = spec.advertised_at(*front);
+        spec.keys = format!("advertise = [\"{front}\"]\n");
         for (id, front) in ids.into_iter().zip(fronts) {
             if id != spec.id {
                 spec = spec.peer(id, &[*front]);
@@ -123,19 +124,53 @@ fn host(id: &'static str) -> &'static str {
     id.split_once('/').expect("an id is region/name").1
 }
 
-/// Waits until no node has changed its mind for some time: all links are measured and told.
+/// Waits until both ends reach each other directly, and have something to fall back on.
 async fn settle(nodes: &mut [NodeProcess]) {
-    for node in nodes {
-        let mut before = f64::NAN;
-        for _ in 0..SETTLES {
-            let now = node.metric(MOVED, "").await;
-            if now == before {
-                break;
+    for (from, to) in [(0, FAR), (1, NEAR)] {
+        let node = &mut nodes[from];
+        let (client, own) = (node.client(), node.spec.id);
+        let is_ready = |route: &RouteView| {
+            route.path.as_ref().is_some_and(|path| *path == [own, to])
+                && route.unmeasured_links == 0
+                && route.backup.is_some()
+        };
+        node.eventually(&format!("{to} is reached, and has a backup"), async || {
+            let routes = client.routes().await.map_err(|error| error.to_string())?;
+            let mut there = routes.iter().filter(|route| route.to == to);
+            match there.clone().count() == 2 && there.all(is_ready) {
+                true => Ok(()),
+                false => Err(format!("{routes:#?}")),
             }
-            before = now;
-            sleep(QUIET).await;
-        }
+        })
+        .await;
     }
+}
+
+/// What an operator who comes later is told.
+#[expect(
+    clippy::print_stdout,
+    reason = "whether it tells the story is for people to say"
+)]
+async fn is_explained(node: &NodeProcess) {
+    let ask = ["explain", "route", FAR, "--admin", &node.admin];
+    let told = succeed(&mut causeway(ask)).await;
+    println!("{told}");
+    // As it was before it was broken into lines.
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    let story = [
+        "none -> direct: the first path that was found",
+        "direct -> via eu-north/kef-",
+        ": the direct link became suspect",
+        " -> direct: direct is as good as any again",
+    ];
+    let mut rest = &told[..];
+    for part in story {
+        let Some((_, after)) = rest.split_once(part) else {
+            panic!("{part:?} is not told in its place: {told}");
+        };
+        rest = after;
+    }
+    assert!(told.contains(&format!("{FAR}: direct for ")), "{told}");
 }
 
 /// When what was done, and what the nodes had counted then.
@@ -377,7 +412,5 @@ const NOISE: f64 = 0.01;
 /// The break itself may touch two, and what is counted as lost when packets come again one more.
 const LOSSY_SECONDS: usize = 3;
 const MOVED: &str = "relay_route_moved_total";
-const QUIET: Duration = Duration::from_secs(2);
-const SETTLES: u32 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 1_500;

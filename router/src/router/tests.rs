@@ -246,7 +246,7 @@ fn node_that_fails_what_it_is_asked_is_ejected_and_comes_back_and_never_more_tha
     };
     for failing in [1, 2, 3, 4] {
         for _ in 0..10 {
-            mesh.fail_request(node(0), node(failing));
+            mesh.fail(node(0), node(failing));
             mesh.run(ms(10));
         }
     }

@@ -171,13 +171,6 @@ impl Mesh {
         since.filter(|(_, _, fact)| is_move(fact)).count()
     }
 
-    /// A request of one node to another fails.
-    pub(super) fn fail_request(&mut self, from: NodeKey, to: NodeKey) {
-        let now = self.now;
-        self.router_mut(from).handle_outcome(now, to, false);
-        self.drain(from);
-    }
-
     /// How often a node was judged as a destination.
     pub(super) fn verdicts(&self) -> usize {
         let is_verdict = |fact: &Output| matches!(fact, Output::Judged(..));
