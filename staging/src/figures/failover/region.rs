@@ -39,7 +39,7 @@ pub(super) async fn run(seed: u64) -> anyhow::Result<Vec<Sample>> {
         OUTSIDE_MOVES.is(moves.sum::<usize>() as f64),
     ];
     for Watched { flow, route } in &inside {
-        let direct = back::direct_since(&stage, route, flow, healed)?;
+        let direct = back::direct_since(&stage, route, flow, healed);
         samples.push(DIRECT.is((direct - healed).as_secs_f64()));
         let first = flow.first_arrival(healed);
         let first = first.map_or(f64::INFINITY, |at| (at - healed).as_secs_f64());

@@ -8,6 +8,7 @@ use causeway::{
     mesh::Mesh,
     routes::{Kind, Route, Way},
 };
+use netem::sim::Host;
 use parking_lot::Mutex;
 
 use crate::sim::fleet::{Fleet, Member, sleep};
@@ -25,12 +26,17 @@ pub(super) struct Seen {
 }
 
 impl RouteLog {
-    /// Looks every `every`, in a task that ends with its runtime.
-    pub(super) fn start(fleet: &Fleet, from: Member, to: Member, every: Duration) -> Self {
+    /// Looks every `every`, in a task of `program`.
+    pub(super) fn start(
+        fleet: &Fleet,
+        program: &Host,
+        (from, to): (Member, Member),
+        every: Duration,
+    ) -> Self {
         let log = Self(Arc::default());
         let (seen, start) = (log.clone(), fleet.start);
         let (mesh, to) = (fleet.mesh(from).clone(), fleet.key(to));
-        drop(tokio::spawn(async move {
+        drop(program.spawn(async move {
             loop {
                 seen.note(clock::now() - start, path(&mesh, to));
                 sleep(every).await;

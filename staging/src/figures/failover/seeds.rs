@@ -2,15 +2,13 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     thread,
 };
 
 use anyhow::Context as _;
 use futures_util::future::LocalBoxFuture;
+use parking_lot::Mutex;
 
 use super::NAME;
 use crate::figures::{
@@ -100,9 +98,10 @@ impl Scenario {
                 // Each has a thread of its own, and so the same addresses each time.
                 let run = simulate(|| (self.run)(seed)).flatten();
                 let run = run.with_context(|| format!("{}, seed {seed}", self.name));
-                let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
                 match run {
-                    Ok(run) => samples.extend(run.into_iter().map(|sample| (seed, sample))),
+                    Ok(run) => samples
+                        .lock()
+                        .extend(run.into_iter().map(|sample| (seed, sample))),
                     Err(error) => {
                         // The others need not begin.
                         next.store(seeds.end, Ordering::Relaxed);
@@ -119,7 +118,7 @@ impl Scenario {
                 ended.unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
             })
         })?;
-        let mut samples = samples.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = samples.into_inner();
         samples.sort_by_key(|(seed, _)| *seed);
         self.tell_missed(context, &samples);
         Ok(self.rows(&samples))

@@ -125,8 +125,8 @@ impl Stage {
         let (flow, host) = self
             .ledger
             .start_flow(&self.fleet, ends, listen(to), pace)?;
+        let route = RouteLog::start(&self.fleet, &host, ends, look_every);
         self.programs.push(host);
-        let route = RouteLog::start(&self.fleet, ends.0, ends.1, look_every);
         Ok(Watched { flow, route })
     }
 
@@ -244,11 +244,6 @@ impl Stage {
             sleep(ms(1)).await;
         }
         Ok(())
-    }
-
-    /// Waits until `at` since the simulation's start.
-    pub(super) async fn sleep_until(&self, at: Duration) {
-        sleep(at.saturating_sub(self.now())).await;
     }
 }
 

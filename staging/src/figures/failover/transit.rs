@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use super::{
     cut,
     seeds::{Quantity, Sample},
-    stage::{PAIRS, Setting, Stage, Watched},
+    stage::{PAIRS, Setting, Stage},
 };
 use crate::sim::fleet::{ms, sleep};
 
