@@ -11,6 +11,8 @@ pub struct LivenessConfig {
     pub(super) interval: Duration,
     pub(super) slack: Duration,
     pub(super) down_after: Duration,
+    /// The same for one loop while the other answers.
+    pub(super) down_alone: Duration,
 }
 
 impl Default for LivenessConfig {
@@ -28,6 +30,10 @@ impl Default for LivenessConfig {
             // within 120 ms and an RTT: with 800 ms there is time for the reply to the loop's next
             // regular probe, so that three losses in a moment are not yet a death.
             down_after: Duration::from_millis(800),
+            // Two losses of the same bytes of the control stream are repaired after 0.25 and 0.5 s at
+            // 161 ms, the distance of Ohio and Sydney less a fifth; a reply that is on its way then
+            // takes as long again. Below the 1.5 s in which a wedged loop is found out.
+            down_alone: Duration::from_millis(1_200),
         }
     }
 }
@@ -41,6 +47,7 @@ impl LivenessConfig {
             interval: Duration::from_millis(48),
             slack: Duration::from_millis(50),
             down_after: Duration::from_millis(200),
+            down_alone: Duration::from_millis(400),
         }
     }
 
