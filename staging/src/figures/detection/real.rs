@@ -198,7 +198,9 @@ async fn responders(
 async fn observer(directory: &Path, peers: &str) -> anyhow::Result<Node> {
     // All responders dial from one address at once.
     let limits = "[limits]\nconnections_per_source_burst = 1000\n";
-    let text = config(OBSERVER, ANY_PORT.into(), "") + limits + peers;
+    // Peers that have heard of it would dial it, and so go around the path that is struck.
+    let nowhere = format!("advertise = [\"{NOWHERE}\"]");
+    let text = config(OBSERVER, ANY_PORT.into(), &nowhere) + limits + peers;
     let config = Config::parse(&text, directory)?;
     let env = endpoint::env(directory, OBSERVER)?;
     Ok(Node::start(config, env, Metrics::new()).await?)
@@ -244,4 +246,6 @@ async fn until_linked(links: &Links, targets: &[Target]) -> anyhow::Result<()> {
 
 const REGION: &str = "figures";
 const OBSERVER: &str = "observer";
+/// The port `discard`, where no node is.
+const NOWHERE: &str = "127.0.0.1:9";
 const LOOK_EVERY: Duration = Duration::from_millis(10);
