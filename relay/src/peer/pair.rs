@@ -201,6 +201,10 @@ impl Pair {
     /// The next change, kept in the history from here on.
     pub(super) fn poll_change(&mut self, now: Instant) -> Option<ConditionChange> {
         let Change { from, to, reason } = self.health.poll_output()?;
+        // What was lost before is over: it must not count against the link a second time.
+        if to == Condition::Up && !from.carries() {
+            self.out.clear();
+        }
         let change = ConditionChange {
             at: now,
             from,

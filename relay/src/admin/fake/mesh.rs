@@ -30,7 +30,7 @@ pub(super) fn inspection(of: Option<&str>) -> Inspection {
         (3_303_000, LinkHealth::Down),
         (3_390_000, LinkHealth::Usable),
         (3_420_000, LinkHealth::Suspect),
-        (3_603_500, LinkHealth::Usable),
+        (3_609_000, LinkHealth::Usable),
     ] {
         story.wait_until(at_ms);
         story.set_link(FRA, IAD, 88_412, 1_250, health);

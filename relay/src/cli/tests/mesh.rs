@@ -56,8 +56,8 @@ Decisions, the newest last
             direct 88.4ms, overlay 94.2ms; at once
  5m10s ago  direct -> via eu-west/lon-1: the direct link became suspect
             direct 88.4ms (1 suspect link), overlay 94.2ms; at once
- 3m35s ago  via eu-west/lon-1 -> direct: direct is as good as any again
-            direct 88.4ms, overlay 94.2ms; after that had held for 5s
+ 3m38s ago  via eu-west/lon-1 -> direct: direct is as good as any again
+            direct 88.4ms, overlay 94.2ms; after that had held for 2s
  3m10s ago  direct -> via eu-west/lon-1: the direct link became suspect
             direct 88.4ms (1 suspect link), overlay 94.2ms; at once; waits were
             doubled once

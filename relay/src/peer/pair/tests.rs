@@ -187,6 +187,22 @@ fn loss_of_what_was_sent_makes_it_degraded_and_the_history_says_why() {
 }
 
 #[test]
+fn what_was_lost_before_it_recovered_does_not_count_against_it_afterwards() {
+    let mut bench = Bench::linked();
+    for _ in 0..30 {
+        bench.wait(ms(100));
+        bench.sent(80, 20);
+    }
+    assert!(!bench.pair.condition().carries());
+    assert!(bench.pair.loss_ppm(bench.now) > 100_000);
+    while bench.pair.condition() != Condition::Up {
+        bench.wait(ms(100));
+        bench.sent(10, 0);
+    }
+    assert_eq!(bench.pair.loss_ppm(bench.now), 0);
+}
+
+#[test]
 fn after_our_own_stall_loss_is_not_believed_for_a_moment() {
     let mut bench = Bench::linked();
     bench.pair.handle_stall(bench.now, link(1), ms(500));
