@@ -346,8 +346,12 @@ impl Offer {
             return overlay.map(|overlay| (Reason::Better, overlay));
         }
         // As good as any: what is preferred of all is direct, and what is in use has no more than
-        // half the margin over it. The other half keeps noise from moving traffic to and fro.
-        let is_well = preferred.is_direct() && !path.beats(&preferred, config.margin.half());
+        // half the margin over it. The other half keeps noise from moving traffic to and fro. While
+        // both are suspect, as when all links of a region heal at once, whichever is well first
+        // would be left for the other.
+        let is_well = preferred.is_direct()
+            && preferred.tier().suspect == 0
+            && !path.beats(&preferred, config.margin.half());
         if is_well {
             Some((Reason::DirectWell, preferred))
         } else {
