@@ -41,7 +41,8 @@ use crate::{liveness, window::Loss};
 ///
 /// A lost probe is Suspect, and moves nothing. Three in a row are Confirmed by liveness, and with 1 %
 /// of loss each way that is one probe in 125,000: so Confirmed is believed only when nothing that
-/// was sent has been reported as arrived for a little while. Down is believed in any case: a peer
+/// was sent was seen to arrive for a little while, by a report or by an answer of the packet loop: on
+/// the control stream, one loss holds up replies and reports alike. Down is believed in any case: a peer
 /// whose requests hang forwards packets still.
 ///
 /// The first link of a pair is Up at once; there is nothing that it would have to recover from.
@@ -62,7 +63,7 @@ use crate::{liveness, window::Loss};
 /// | | default | fast |
 /// | --- | --- | --- |
 /// | Down | with liveness | with liveness |
-/// | a cut to Confirmed, if that is later than liveness's | 0.35 s + RTT | 0.25 s + RTT |
+/// | a cut to Confirmed, if that is later than liveness's | 0.45 s + RTT | 0.25 s + RTT |
 /// | 20 % of one-way loss to a fall, 50 packets/s and more | 3 s | 3 s |
 /// | the same with nothing but probes, as a rule | 30 s | 8 s |
 /// | 1 % of random loss each way, 50 packets/s and more | a fall in three weeks | in 90 minutes |
@@ -81,6 +82,8 @@ pub struct PairHealth {
     answering: Option<Instant>,
     /// When something that we sent was last reported to have arrived.
     evidence: Option<Instant>,
+    /// When a probe of the packet loop was last answered.
+    answered: Option<Instant>,
     /// Until when our own stall hides what the network does.
     blind_until: Instant,
     damping: Damping,
@@ -199,6 +202,7 @@ impl PairHealth {
             state: State::Unlinked,
             answering: None,
             evidence: None,
+            answered: None,
             blind_until: now,
             damping: Damping::new(config.half_life, now),
             measures: Measures::new(&config, now),
@@ -248,6 +252,13 @@ impl PairHealth {
         self.judge(now);
     }
 
+    /// The peer answered a probe of its packet loop: what is sent arrives, whatever the control
+    /// stream says, on which a loss holds up replies and reports alike.
+    pub fn handle_answer(&mut self, now: Instant) {
+        self.answered = Some(now);
+        self.judge(now);
+    }
+
     /// The least one-way-delay variation of the packets of one report.
     pub fn handle_delay(&mut self, now: Instant, way: Way, least_variation: Duration) {
         if now >= self.blind_until {
@@ -268,6 +279,7 @@ impl PairHealth {
         }
         // Reports lie unread in a socket; they have as long as they would have had.
         self.evidence = self.evidence.map(|_| now);
+        self.answered = self.answered.map(|_| now);
         self.arm(now);
     }
 
@@ -381,9 +393,11 @@ impl PairHealth {
         }
     }
 
-    /// From when unanswered probes outweigh what was last reported as arrived.
+    /// From when unanswered probes outweigh what was last seen to have arrived.
     fn believed_from(&self) -> Option<Instant> {
-        self.evidence.map(|at| at + self.config.evidence)
+        let reported = self.evidence.map(|at| at + self.config.evidence);
+        let answered = self.answered.map(|at| at + self.config.answer);
+        reported.max(answered)
     }
 
     /// The only transition.

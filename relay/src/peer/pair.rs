@@ -159,6 +159,7 @@ impl Pair {
                 srtt,
             } => {
                 if let Some(round_trip) = round_trip {
+                    self.health.handle_answer(now);
                     self.round_trips.handle_sample(now, round_trip);
                     self.figures.rtt = Some(srtt);
                 }

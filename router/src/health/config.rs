@@ -21,6 +21,8 @@ pub struct HealthConfig {
     pub(super) stay_down: Duration,
     /// How long reports of what arrived outweigh unanswered probes.
     pub(super) evidence: Duration,
+    /// How long an answer of the packet loop does.
+    pub(super) answer: Duration,
     /// The penalty for falls halves in this time.
     pub(super) half_life: Duration,
     /// How often a Degraded pair is looked at when nothing comes in.
@@ -61,6 +63,9 @@ impl Default for HealthConfig {
             // comes RTT + 0.1 s after it, so this adds up to RTT + 0.35 s, and liveness itself
             // needs 0.5 s + 2 RTT.
             evidence: Duration::from_millis(250),
+            // The packet loop is probed every 400 ms. The last answer comes RTT after a cut, so this
+            // adds up to RTT + 0.45 s, within 0.5 s + 2 RTT.
+            answer: Duration::from_millis(450),
             // Two of them from the ceiling to release: 10 s after the last fall, which comes 0.9 s
             // + RTT after the network cleared at the latest, a tick makes it 11.2 s + RTT. In a
             // minute: falls at 0, 3 and 11.7 s, then every log2(1500 / 500) * 5 = 7.9 s: nine.
@@ -94,6 +99,8 @@ impl HealthConfig {
             // One report and a half: RTT + 0.25 s after a cut. That is later than liveness's own
             // 0.2 s + 2 RTT where the RTT is below 50 ms.
             evidence: Duration::from_millis(150),
+            // Probed every 96 ms: RTT + 0.15 s, within 0.2 s + 2 RTT.
+            answer: Duration::from_millis(150),
             // 5 s from the ceiling to release, so 5.5 s + RTT after the network cleared. In a
             // minute: falls at 0, 1.5 and 5.8 s, then every 4 s: sixteen.
             half_life: Duration::from_millis(2_500),

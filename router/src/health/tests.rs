@@ -109,6 +109,26 @@ fn confirmed_is_not_believed_until_nothing_arrived_for_a_quarter_of_a_second() {
 }
 
 #[test]
+fn answers_of_the_packet_loop_are_evidence_for_as_long_as_one_of_them_may_be_missing() {
+    let mut pair = Pair::up();
+    for _ in 0..5 {
+        pair.health.handle_answer(pair.now);
+        pair.wait(ms(100));
+        pair.liveness(Health::Confirmed);
+        pair.wait(ms(300));
+        assert_eq!(pair.condition(), Condition::Suspect);
+    }
+    pair.wait(ms(49));
+    assert_eq!(pair.condition(), Condition::Suspect);
+    pair.wait(ms(1));
+    assert_eq!(pair.condition(), Condition::Confirmed);
+    // A peer whose requests hang is Down all the same.
+    pair.health.handle_answer(pair.now);
+    pair.liveness(Health::Down);
+    assert_eq!(pair.condition(), Condition::Down);
+}
+
+#[test]
 fn only_what_we_sent_and_what_arrived_is_evidence_against_confirmed_and_none_against_down() {
     for (way, what) in [
         (Way::Out, loss(0, 5)),

@@ -161,7 +161,8 @@ impl Bench {
                 }
                 Output::StateChanged { to, .. } => self.pair.handle_liveness(self.now, Some(to)),
                 Output::Probed(_, loss) => self.pair.handle_loss(self.now, Way::Round, loss),
-                Output::RoundTrip(..) | Output::Silent => {}
+                Output::RoundTrip(Loop::Packet, _) => self.pair.handle_answer(self.now),
+                Output::RoundTrip(Loop::Request, _) | Output::Silent => {}
             }
         }
         while let Some(change) = self.pair.poll_output() {
