@@ -14,7 +14,8 @@ pub struct ChoiceConfig {
     /// How long the direct path must have been well before traffic returns to it. Default 2 s.
     pub direct_after: Duration,
     /// What waits grow to when changes repeat. Default 12 s. Longer means fewer changes when a link
-    /// flaps, and more than the promised 15 s on the way back from it.
+    /// flaps, and a later way back from it; with it a pair that flapped is back after more than the
+    /// 15 s that hold for one outage.
     pub longest_wait: Duration,
     /// A change within this time of another counts as a repetition. Default 2 min.
     pub memory: Duration,
