@@ -36,6 +36,9 @@ use crate::{random::SplitMix64, window::Loss};
 /// - A reply to a later probe of the loop forgives the earlier ones: what was lost before the peer
 ///   answered is no sign of its death.
 /// - Suspicion sends two more probes into that loop, 20 ms apart; they count as misses too.
+/// - While the request loop is not Up, each probe into it has one beside it in the packet loop: their
+///   answers tell a path that delivers from one that does not, where the control stream waits for
+///   the repair of a loss and shows neither.
 /// - Three misses in a row and 0.8 s without a reply are Down (fast: 0.2 s). While the other loop
 ///   answers it takes 1.2 s (0.4 s): the request loop's probes are on a stream, where a loss holds up
 ///   what comes after it, and two losses of the same bytes are repaired by then.
@@ -397,6 +400,13 @@ impl Liveness {
     }
 
     fn send(&mut self, now: Instant, r#loop: Loop) -> Instant {
+        if r#loop == Loop::Request && self.request.health() != Health::Up {
+            self.send_one(now, Loop::Packet);
+        }
+        self.send_one(now, r#loop)
+    }
+
+    fn send_one(&mut self, now: Instant, r#loop: Loop) -> Instant {
         let id = self.next_id;
         self.next_id += 1;
         let slack = self.config.slack;
