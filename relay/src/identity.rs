@@ -19,6 +19,7 @@
 mod certificate;
 mod date;
 mod material;
+mod passed;
 mod pattern;
 pub mod pki;
 mod refusal;
@@ -33,6 +34,7 @@ pub use self::{
     certificate::{PeerCertificate, Usage},
     date::Date,
     material::{Files, Material, MaterialError, Pem, RequiredName},
+    passed::PassedChain,
     pattern::{Pattern, PatternError},
     refusal::{PeerError, Refusal, Refused, alert_word},
     source::{FileCertificates, Fingerprint, FixedCertificates, KeyExposed},

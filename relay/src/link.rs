@@ -132,6 +132,7 @@ impl Link {
             hello,
             our_generation,
             peer,
+            passed: _,
             generation,
             dialed,
             minor,

@@ -23,7 +23,7 @@ use crate::{
     deadline::{Closed, Endpoint},
     dial::{DialFailure, DialRequest, Dialer},
     id::{LinkGeneration, NodeGeneration},
-    identity::Expect,
+    identity::{Expect, PassedChain},
     keeper::{
         CloseCause, DialId, DialPool, Keeper, KeeperConfig, LinkFacts, Output, PeerStatus,
         ReplaceReason, Role, StateName, Transition,
@@ -127,6 +127,8 @@ struct Served {
     retiring: Option<Instant>,
     /// Nothing was open on it when it was last looked at.
     quiet: bool,
+    /// For how long the peer's certificates stand.
+    passed: PassedChain,
 }
 
 enum Wake {
@@ -365,6 +367,7 @@ impl PeerTask {
             established.connection.close(reason.code, &reason.encode());
             return None;
         }
+        let passed = established.passed.clone();
         let scope = self.scope.child(format!("link {}", facts.link.dial));
         let started = Link::start(&self.mesh, established, self.peer.inbox.clone(), &scope);
         let link = started.inspect_err(|error| warn!(peer = %self.peer.id, %error, "link refused"));
@@ -377,6 +380,7 @@ impl PeerTask {
                 scope,
                 retiring: None,
                 quiet: false,
+                passed,
             }),
         );
         Some(facts)
@@ -444,19 +448,20 @@ impl PeerTask {
     fn recheck(&mut self, now: Instant) {
         let material = self.mesh.material.load_full();
         let date = self.mesh.env.wall.now();
-        let refused: Vec<LinkGeneration> = self
-            .links
-            .iter()
-            .filter(|(_, served)| {
-                let chain = served.link.connection.peer_chain();
-                let checked = material.check_peer(&chain, date);
-                checked.is_err_and(|error| {
+        let mut refused = Vec::new();
+        for (generation, served) in &mut self.links {
+            if served.passed.stands(&material, date) {
+                continue;
+            }
+            let chain = served.link.connection.peer_chain();
+            match PassedChain::check(&material, &chain, date) {
+                Ok((_, passed)) => served.passed = passed,
+                Err(error) => {
                     warn!(peer = %self.peer.id, %error, "the peer's certificate no longer passes");
-                    true
-                })
-            })
-            .map(|(generation, _)| *generation)
-            .collect();
+                    refused.push(*generation);
+                }
+            }
+        }
         for generation in refused {
             self.keeper
                 .handle_replace(now, generation, ReplaceReason::Untrusted);

@@ -11,7 +11,7 @@ use webpki::EndEntityCert;
 
 use super::{
     Material, PeerError,
-    certificate::Contents,
+    passed::validity,
     verifier::{Bundle, provider},
 };
 use crate::{id::NodeId, wire::SignedStatement};
@@ -201,18 +201,6 @@ fn hash(chain: &[CertificateDer<'static>]) -> Hash {
     let mut hash = [0; digest::SHA256_OUTPUT_LEN];
     hash.copy_from_slice(context.finish().as_ref());
     hash
-}
-
-/// When all certificates of a chain are valid at once.
-fn validity(chain: &[CertificateDer<'static>]) -> Result<(SystemTime, SystemTime), PeerError> {
-    let mut whole = (SystemTime::UNIX_EPOCH, None::<SystemTime>);
-    for der in chain {
-        let contents = Contents::read(der)?;
-        whole.0 = whole.0.max(contents.not_before);
-        let until = contents.not_after;
-        whole.1 = Some(whole.1.map_or(until, |earlier| earlier.min(until)));
-    }
-    Ok((whole.0, whole.1.ok_or(PeerError::NoCertificate)?))
 }
 
 /// What checks signatures of a scheme, as in a handshake of TLS 1.3.

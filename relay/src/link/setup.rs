@@ -10,7 +10,7 @@ use crate::{
     code::CloseCode,
     deadline::{Closed, Connection, OpenError, ReadError, SendError, Sender},
     id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
-    identity::{Material, PeerError},
+    identity::{Material, PassedChain, PeerError},
     wire::{CloseReason, Frame, FrameError, Hello, PROTOCOL, TooLong},
 };
 
@@ -29,6 +29,8 @@ pub struct Established {
     pub our_generation: NodeGeneration,
     /// The peer, as its certificate names it.
     pub peer: NodeId,
+    /// For how long its certificates stand.
+    pub passed: PassedChain,
     /// The link's generation, which the dialer has minted.
     pub generation: LinkGeneration,
     /// Whether this node has dialed.
@@ -68,7 +70,7 @@ pub async fn dialed(
 ) -> Result<Established, SetupError> {
     let exchange = async {
         let deadline = times.deadline;
-        let peer = certified(&connection, material, times)?;
+        let (peer, passed) = certified(&connection, material, times)?;
         let (mut control, receiver) = connection.open(deadline).await?;
         let mut frames = FrameReader::control(receiver, PROTOCOL);
         let ours = hello(&peer);
@@ -84,6 +86,7 @@ pub async fn dialed(
                 frames,
                 hello,
                 peer,
+                passed,
             },
             ours.generation,
         ))
@@ -109,7 +112,7 @@ pub async fn accepted(
 ) -> Result<Established, SetupError> {
     let exchange = async {
         let deadline = times.deadline;
-        let peer = certified(&connection, material, times)?;
+        let (peer, passed) = certified(&connection, material, times)?;
         let stream = timeout_at(deadline.into(), connection.accept_stream()).await;
         let (mut control, receiver) = stream.map_err(|_| SetupError::NoControlStream)??;
         let mut frames = FrameReader::control(receiver, PROTOCOL);
@@ -126,6 +129,7 @@ pub async fn accepted(
                 frames,
                 hello,
                 peer,
+                passed,
             },
             ours.generation,
         ))
@@ -139,6 +143,7 @@ struct Exchanged {
     frames: FrameReader,
     hello: Hello,
     peer: NodeId,
+    passed: PassedChain,
 }
 
 impl Exchanged {
@@ -154,6 +159,7 @@ impl Exchanged {
             frames,
             hello,
             peer,
+            passed,
         } = self;
         // The lowest that a Hello can settle on, should the decoder not have said.
         let minor = frames.minor().unwrap_or(PROTOCOL.min);
@@ -165,6 +171,7 @@ impl Exchanged {
             hello,
             our_generation,
             peer,
+            passed,
             generation,
             dialed,
             minor,
@@ -178,10 +185,8 @@ fn certified(
     connection: &Connection,
     material: &Material,
     times: Times,
-) -> Result<NodeId, SetupError> {
-    Ok(material
-        .check_peer(&connection.peer_chain(), times.date)?
-        .id)
+) -> Result<(NodeId, PassedChain), PeerError> {
+    PassedChain::check(material, &connection.peer_chain(), times.date)
 }
 
 async fn say(control: &mut Sender, ours: &Hello, deadline: Instant) -> Result<(), SetupError> {

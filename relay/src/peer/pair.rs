@@ -271,10 +271,13 @@ impl Pair {
     }
 }
 
-/// Whether a round trip differs by a fiftieth from what was said.
+/// Whether a round trip differs from what was said by a fiftieth, and by what a path's cost can show.
 fn moved(said: Option<Duration>, now: Option<Duration>) -> bool {
     match (said, now) {
-        (Some(said), Some(now)) => said.abs_diff(now) * 50 >= said,
+        (Some(said), Some(now)) => {
+            let moved = said.abs_diff(now);
+            moved >= RTT_STEP && moved * 50 >= said
+        }
         (said, now) => said != now,
     }
 }
@@ -287,6 +290,9 @@ const LATELY: Stretch = Stretch {
 };
 /// What a path costs moves by less than a millisecond with less.
 const LOSS_STEP_PPM: u32 = 1_000;
+/// Traffic moves for ten milliseconds; within a region, round trips are shorter than this and never
+/// still.
+const RTT_STEP: Duration = Duration::from_micros(500);
 /// Figures are smoothed over seconds.
 const SAY_EVERY: Duration = Duration::from_secs(1);
 /// The router reads its queue within milliseconds.

@@ -94,7 +94,8 @@ impl Measures {
         WAYS.into_iter().find_map(|way| {
             let (limit, _) = limits(way);
             let measure = self.way(way);
-            if measure.loss.trailing(now, fall).reaches(limit, BELIEVED) {
+            let loss = &mut measure.loss;
+            if loss.has_lost(now) && loss.trailing(now, fall).reaches(limit, BELIEVED) {
                 return Some(Reason::Lossy(way));
             }
             let stands = |queue_seen: &Queue| {

@@ -16,6 +16,8 @@ pub struct LossWindow {
     /// The slot that counts belong to now, counted from the start.
     newest: u64,
     slots: [Slot; SLOTS],
+    /// All slots together.
+    total: Loss,
 }
 
 /// How much of the past a judgement needs.
@@ -54,6 +56,7 @@ impl LossWindow {
             start: now,
             newest: 0,
             slots: [Slot::default(); SLOTS],
+            total: Loss::default(),
         }
     }
 
@@ -61,9 +64,22 @@ impl LossWindow {
     pub fn handle_loss(&mut self, now: Instant, loss: Loss) {
         self.advance(now);
         let slot = &mut self.slots[place(self.newest)];
-        let add = |sum: u32, more: u64| sum.saturating_add(more.try_into().unwrap_or(u32::MAX));
-        slot.delivered = add(slot.delivered, loss.delivered);
-        slot.lost = add(slot.lost, loss.lost);
+        let fits = |sum: u32, more: u64| more.min(u64::from(u32::MAX - sum)) as u32;
+        let more = Slot {
+            delivered: fits(slot.delivered, loss.delivered),
+            lost: fits(slot.lost, loss.lost),
+        };
+        slot.delivered += more.delivered;
+        slot.lost += more.lost;
+        self.total.delivered += u64::from(more.delivered);
+        self.total.lost += u64::from(more.lost);
+    }
+
+    /// Whether anything was lost in the last 30 s: the question that a link at rest is asked, without
+    /// a look at every slot.
+    pub fn has_lost(&mut self, now: Instant) -> bool {
+        self.advance(now);
+        self.total.lost > 0
     }
 
     /// The loss of the shortest stretch up to now that is long enough and has packets enough.
@@ -72,8 +88,11 @@ impl LossWindow {
     pub fn trailing(&mut self, now: Instant, stretch: Stretch) -> Loss {
         self.advance(now);
         let slots = |time: Duration| time.as_nanos().div_ceil(SLOT.as_nanos()) as usize + 1;
-        let (least, most) = (slots(stretch.least), slots(stretch.most).min(SLOTS));
         let mut sum = Loss::default();
+        if self.total == sum {
+            return sum;
+        }
+        let (least, most) = (slots(stretch.least), slots(stretch.most).min(SLOTS));
         for back in 0..most {
             let enough = back >= least && sum.packets() >= stretch.packets;
             let Some(index) = self.newest.checked_sub(back as u64).filter(|_| !enough) else {
@@ -89,6 +108,7 @@ impl LossWindow {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.slots = [Slot::default(); SLOTS];
+        self.total = Loss::default();
     }
 
     fn advance(&mut self, now: Instant) {
@@ -96,7 +116,9 @@ impl LossWindow {
         let newest = (since.as_nanos() / SLOT.as_nanos()) as u64;
         let passed = newest.saturating_sub(self.newest).min(SLOTS as u64);
         for begun in 0..passed {
-            self.slots[place(newest - begun)] = Slot::default();
+            let ended = std::mem::take(&mut self.slots[place(newest - begun)]);
+            self.total.delivered -= u64::from(ended.delivered);
+            self.total.lost -= u64::from(ended.lost);
         }
         self.newest = self.newest.max(newest);
     }

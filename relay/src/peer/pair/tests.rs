@@ -147,6 +147,15 @@ fn figures_are_news_once_a_second_and_only_if_they_moved() {
     assert!(!bench.says(), "less than a fiftieth");
     bench.round_trip(link(1), ms(102));
     assert!(bench.says());
+    // Within a region, a fiftieth is nothing.
+    bench.wait(ms(1_000));
+    bench.round_trip(link(1), ms(1));
+    assert!(bench.says());
+    bench.wait(ms(1_000));
+    bench.round_trip(link(1), Duration::from_micros(1_499));
+    assert!(!bench.says());
+    bench.round_trip(link(1), Duration::from_micros(1_500));
+    assert!(bench.says());
     // One in 1,001 is less than a thousandth, and two are more.
     bench.wait(ms(1_000));
     bench.sent(1_000, 1);
