@@ -376,6 +376,8 @@ pub struct Counts {
     pub inbound: CounterBy<InboundEnd>,
     /// Links that ended.
     pub links_closed: CounterBy<CloseCode>,
+    /// Links that were to be replaced because their congestion window had collapsed.
+    pub links_renewed: Counter,
     /// Local TCP connections that found no way to their service.
     pub opens_failed: Counter,
     /// Streams and flows that a peer asked for and did not get.
@@ -508,6 +510,11 @@ impl Counts {
                 "Inbound connections by what became of them",
             ),
             links_closed: m.counter_by("relay.link.closed", "{link}", "code", "Links that ended"),
+            links_renewed: m.counter(
+                "relay.link.renewed",
+                "{link}",
+                "Links that were to be replaced because their congestion window had collapsed",
+            ),
             opens_failed: m.counter(
                 "relay.stream.open_failed",
                 "{stream}",

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod code;
 pub mod config;
+mod congestion;
 pub mod counts;
 pub mod deadline;
 pub(crate) mod dial;

@@ -127,6 +127,8 @@ struct Served {
     retiring: Option<Instant>,
     /// Nothing was open on it when it was last looked at.
     quiet: bool,
+    /// Another was asked for because its congestion window has collapsed.
+    renewing: bool,
     /// For how long the peer's certificates stand.
     passed: PassedChain,
 }
@@ -200,6 +202,8 @@ impl PeerTask {
         while self.keeper.state() != StateName::Closed {
             let wake = self.next_wake(&task).await;
             let now = clock::now();
+            // Before anything that may bring the pair back.
+            self.renew_collapsed(now);
             match wake {
                 Wake::Stop => {
                     self.keeper.forget(now, CloseCode::Shutdown, now);
@@ -292,6 +296,25 @@ impl PeerTask {
         self.pair.handle_timeout(now);
     }
 
+    /// Asks for another link where the current one's window would hold up what comes back to it.
+    fn renew_collapsed(&mut self, now: Instant) {
+        if !self.pair.is_returning() {
+            return;
+        }
+        let Some((generation, served)) = self.pair.current().and_then(|generation| {
+            let served = self.links.get_mut(&generation)?;
+            Some((generation, served))
+        }) else {
+            return;
+        };
+        let window = served.link.connection.stats().congestion_window_bytes;
+        if self.pair.handle_window(now, window) && !std::mem::replace(&mut served.renewing, true) {
+            self.mesh.counts.links_renewed.incr();
+            self.keeper
+                .handle_replace(now, generation, ReplaceReason::Collapsed);
+        }
+    }
+
     fn handle_event(&mut self, now: Instant, event: PeerEvent) {
         match event {
             PeerEvent::Addresses(addresses) => {
@@ -380,6 +403,7 @@ impl PeerTask {
                 scope,
                 retiring: None,
                 quiet: false,
+                renewing: false,
                 passed,
             }),
         );

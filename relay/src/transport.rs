@@ -5,10 +5,11 @@ use std::{sync::Arc, time::Duration};
 use quinn::{
     ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig,
     VarInt,
-    congestion::CubicConfig,
     crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig},
 };
 use quinn_proto::HashedConnectionIdGenerator;
+
+use crate::congestion::CongestionControl;
 
 /// Memory that all links of a node may hold in QUIC's buffers, and how many links share it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +49,7 @@ pub fn transport_config(budget: MemoryBudget) -> Arc<TransportConfig> {
         .keep_alive_interval(None)
         .datagram_receive_buffer_size(Some(DATAGRAM_RECEIVE_BYTES))
         .datagram_send_buffer_size(DATAGRAM_SEND_BYTES)
-        .congestion_controller_factory(Arc::new(congestion_control()))
+        .congestion_controller_factory(Arc::new(CongestionControl::new()))
         .mtu_discovery_config(Some(mtu_discovery()));
     Arc::new(config)
 }
@@ -122,14 +123,6 @@ fn mtu_discovery() -> MtuDiscoveryConfig {
     config
 }
 
-fn congestion_control() -> CubicConfig {
-    let mut config = CubicConfig::default();
-    // A link carries nothing until traffic moves there as a whole, at a rate that does not wait for
-    // a window to grow: ten packets for a round trip would be most of it lost.
-    config.initial_window(FIRST_WINDOW);
-    config
-}
-
 fn varint(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).expect("windows are clamped far below 2^62")
 }
@@ -142,9 +135,6 @@ const STREAM_WINDOW: u64 = 4 << 20;
 const MAX_WINDOW: u64 = 16 << 20;
 /// 25 Mbit/s for a link over 300 ms: below this a link is not worth having.
 const MIN_WINDOW: u64 = 1 << 20;
-/// 20 Mbit/s over 105 ms, and over 210 ms after one round trip, which is as long as the queue before
-/// it can hold the rest. What a link cannot carry of it is lost once, and halves it.
-const FIRST_WINDOW: u64 = 256 << 10;
 /// The packet loop drains it at every wake-up; 1 MiB is 40 ms of 200 Mbit/s.
 const DATAGRAM_RECEIVE_BYTES: usize = 1 << 20;
 /// One burst; the queue that decides what is dropped is ours and stands before it.

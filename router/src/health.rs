@@ -13,7 +13,7 @@ use std::{
 };
 
 pub use self::{config::HealthConfig, measures::Way};
-use self::{damping::Damping, measures::Measures};
+use self::{config::RENEW_WITHIN, damping::Damping, measures::Measures};
 use crate::{liveness, window::Loss};
 
 /// Judges a pair of nodes over all links that it ever has: by whether the current one answers, by
@@ -33,6 +33,8 @@ use crate::{liveness, window::Loss};
 /// - the link answered for long enough since it last did not, and Degraded lasted long enough;
 /// - of what was sent lately, much less was lost than it takes to fall, in every [`Way`];
 /// - no queue stood lately that is near what it takes to fall;
+/// - the link's congestion window is not in ruins, or two seconds were given to replace the link
+///   ([`PairHealth::handle_window`]);
 /// - falls were not too frequent: each adds to a penalty that halves every few seconds, as routers
 ///   damp flapping routes (RFC 2439), only that here it is bounded so low that it is gone within
 ///   ten seconds. Damping that outlives its cause has kept clean regions isolated elsewhere.
@@ -71,6 +73,8 @@ use crate::{liveness, window::Loss};
 /// | network is clean to Up, over the same link | 12 s + RTT | 7 s + RTT |
 /// | falls a minute, whatever the network does | 9 | 16 |
 ///
+/// Where the link is replaced first, Up is as much later as that takes, two seconds at the most.
+///
 /// When fast, three lost probes in a row are not only Confirmed but Down. A pair whose link was
 /// closed meanwhile is Up by the later of the bound and 3 s after its next link (fast: 1.5 s).
 #[derive(Debug, Clone)]
@@ -88,6 +92,10 @@ pub struct PairHealth {
     blind_until: Instant,
     damping: Damping,
     measures: Measures,
+    /// The congestion window of the link is too small to come back with.
+    collapsed: bool,
+    /// Since when that is all that keeps the pair from being Up.
+    renewing: Option<Instant>,
     timer: Option<Instant>,
     falls: u64,
     voided: u64,
@@ -156,6 +164,8 @@ pub enum Hold {
     Delayed(Way),
     /// It fell too often.
     Damped,
+    /// Its link is to be replaced by one with a whole congestion window.
+    Collapsed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +216,8 @@ impl PairHealth {
             blind_until: now,
             damping: Damping::new(config.half_life, now),
             measures: Measures::new(&config, now),
+            collapsed: false,
+            renewing: None,
             timer: None,
             falls: 0,
             voided: 0,
@@ -264,6 +276,16 @@ impl PairHealth {
         if now >= self.blind_until {
             self.measures.handle_delay(now, way, least_variation);
         }
+        self.judge(now);
+    }
+
+    /// Whether the current link's congestion window has collapsed: traffic that comes back as a whole
+    /// would be held up until it has grown, and an idle link's does not grow.
+    ///
+    /// To be asked of the link before each timeout of a Degraded pair. [`Hold::Collapsed`] then says
+    /// that it is time to replace the link.
+    pub fn handle_window(&mut self, now: Instant, collapsed: bool) {
+        self.collapsed = collapsed;
         self.judge(now);
     }
 
@@ -326,7 +348,12 @@ impl PairHealth {
             }
         }
         let damped = self.damping.is_suppressed(now).then_some(Hold::Damped);
-        self.measures.hold(now).or(damped)
+        let hold = self.measures.hold(now).or(damped);
+        if hold.is_some() || !self.collapsed {
+            return hold;
+        }
+        let since = *self.renewing.get_or_insert(now);
+        (now.saturating_duration_since(since) < RENEW_WITHIN).then_some(Hold::Collapsed)
     }
 
     fn judge(&mut self, now: Instant) {
@@ -411,6 +438,7 @@ impl PairHealth {
             self.damping.handle_fall(now);
         }
         self.state = state;
+        self.renewing = None;
         if from != to {
             self.outputs.push_back(Change { from, to, reason });
         }

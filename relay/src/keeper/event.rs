@@ -143,6 +143,8 @@ pub enum ReplaceReason {
     Untrusted,
     /// This node's generation moved; the link carries the old one.
     GenerationMoved,
+    /// Its congestion window is too small for the traffic that is about to come back.
+    Collapsed,
 }
 
 /// What a reader needs to know to use a peer, wait for it, or fail at once.

@@ -144,7 +144,7 @@ pub(super) fn replace_now(now: Instant, reason: ReplaceReason) -> Replace {
         reason,
         until: match reason {
             ReplaceReason::Untrusted => Some(now + REPLACE_DEADLINE),
-            ReplaceReason::GenerationMoved => None,
+            ReplaceReason::GenerationMoved | ReplaceReason::Collapsed => None,
         },
     }
 }

@@ -51,6 +51,7 @@ impl fmt::Display for ReplaceReason {
         f.write_str(match self {
             Self::Untrusted => "the peer's certificate no longer passes",
             Self::GenerationMoved => "it carries this node's old generation",
+            Self::Collapsed => "its congestion window has collapsed",
         })
     }
 }

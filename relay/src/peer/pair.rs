@@ -9,12 +9,12 @@ use std::{
 };
 
 use router::{
-    health::{Change, Condition, HealthConfig, PairHealth, Reason, Way},
+    health::{Change, Condition, HealthConfig, Hold, PairHealth, Reason, Way},
     liveness::Health,
     window::{Loss, LossWindow, Quantiles, RoundTrips, Stretch},
 };
 
-use crate::id::LinkGeneration;
+use crate::{congestion::FIRST_WINDOW, id::LinkGeneration};
 
 /// What a link showed since it was last asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +124,11 @@ impl Pair {
         self.health.condition()
     }
 
+    /// The link that is judged, if there is one.
+    pub(super) fn current(&self) -> Option<LinkGeneration> {
+        self.current
+    }
+
     /// The last changes, oldest first.
     pub(super) fn changes(&self) -> impl Iterator<Item = &ConditionChange> {
         self.changes.iter()
@@ -179,6 +184,18 @@ impl Pair {
                 }
             }
         }
+    }
+
+    /// Whether the window of the current link matters now: the pair is on its way back.
+    pub(super) fn is_returning(&self) -> bool {
+        self.condition() == Condition::Degraded
+    }
+
+    /// The congestion window of the current link; whether the link is to be replaced before
+    /// traffic comes back to it.
+    pub(super) fn handle_window(&mut self, now: Instant, bytes: u64) -> bool {
+        self.health.handle_window(now, bytes < COLLAPSED_BYTES);
+        self.health.hold(now) == Some(Hold::Collapsed)
     }
 
     /// This process stood still, as a timer of `link` has shown.
@@ -271,6 +288,8 @@ impl Pair {
     }
 }
 
+/// A quarter of what a link begins with.
+const COLLAPSED_BYTES: u64 = FIRST_WINDOW / 4;
 /// Whether a round trip differs from what was said by a fiftieth, and by what a path's cost can show.
 fn moved(said: Option<Duration>, now: Option<Duration>) -> bool {
     match (said, now) {

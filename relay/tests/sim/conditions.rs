@@ -134,6 +134,35 @@ async fn a_fifth_lost_on_the_way_out_is_degraded_within_three_seconds_and_up_twe
 }
 
 #[tokio::test(start_paused = true)]
+async fn link_whose_window_has_collapsed_is_another_by_the_time_that_the_pair_is_up_again() {
+    let stage = Stage::new(125, lossy(0)).await;
+    let fleet = &stage.scene.fleet;
+    let (a, c) = (stage.scene.a, stage.c);
+    let window = || {
+        let link = fleet.link(a, c).unwrap();
+        link.connection.stats().congestion_window_bytes
+    };
+    let (flow, _echo) = stage.traffic();
+    sleep(ms(2_000)).await;
+    let first = window();
+    assert_eq!(first, 256 << 10);
+    stage.loses(200_000);
+    sleep(ms(20_000)).await;
+    assert!(window() < first / 4, "{} bytes", window());
+    stage.loses(0);
+    let up = || stage.thought() == Condition::Up;
+    fleet.until("up", ms(12_000) + RTT, up).await;
+    assert_eq!(window(), first);
+    assert_eq!(fleet.mesh(a).counts.links_renewed.value(), 1);
+    // Nor is anything lost while one link takes the other's place.
+    let (received, lost) = (flow.received(), flow.sent() - flow.received());
+    sleep(ms(10_000)).await;
+    assert!(flow.received() >= received + 490);
+    assert!((flow.sent() - flow.received()).abs_diff(lost) <= 4);
+    stage.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_percent_lost_each_way_for_ten_minutes_is_no_fall() {
     let stage = Stage::new(130, lossy(0)).await;
     let fleet = &stage.scene.fleet;

@@ -137,3 +137,7 @@ pub(super) const LOSS_RISE_ROUND: u64 = 50;
 pub(super) const QUEUE_FALL: Duration = Duration::from_millis(100);
 /// A standing queue with which a pair may come back.
 pub(super) const QUEUE_RISE: Duration = Duration::from_millis(40);
+
+/// How long a pair waits for a link with a whole congestion window: a dial, both Hellos and the
+/// promotion take four round trips. A peer that cannot be dialed from here has traffic all the same.
+pub(super) const RENEW_WITHIN: Duration = Duration::from_secs(2);

@@ -273,6 +273,35 @@ fn what_was_lost_while_down_does_not_delay_the_way_back() {
 }
 
 #[test]
+fn a_pair_that_would_be_back_waits_for_a_whole_window_and_no_longer_than_two_seconds() {
+    for replaced_after in [Some(ms(600)), None] {
+        let mut pair = Pair::up();
+        pair.liveness(Health::Down);
+        pair.wait(ms(1_000));
+        pair.liveness(Health::Up);
+        let back = pair.now;
+        // Asked before each timeout, as its owner does.
+        let mut collapsed = true;
+        let mut asked = None;
+        while pair.condition() != Condition::Up && pair.now < back + ms(30_000) {
+            pair.health.handle_window(pair.now, collapsed);
+            if pair.health.hold(pair.now) == Some(Hold::Collapsed) {
+                let asked = *asked.get_or_insert(pair.now);
+                let replaced = |time| pair.now >= asked + time;
+                collapsed = !replaced_after.is_some_and(replaced);
+            }
+            pair.wait(ms(50));
+        }
+        let waited = pair.now - asked.expect("asked for another link");
+        let bound = replaced_after.unwrap_or(RENEW_WITHIN);
+        assert_eq!(pair.condition(), Condition::Up);
+        assert!(waited >= bound && waited <= bound + ms(350), "{waited:?}");
+        // Not before all else is well.
+        assert!(asked.unwrap() >= back + pair.health.config.stay);
+    }
+}
+
+#[test]
 fn frequent_falls_are_damped_and_the_hold_names_it() {
     let mut pair = Pair::up();
     for _ in 0..2 {

@@ -212,6 +212,29 @@ fn what_was_lost_before_it_recovered_does_not_count_against_it_afterwards() {
 }
 
 #[test]
+fn link_is_to_be_replaced_once_all_else_is_well_and_its_window_is_not() {
+    let mut bench = Bench::linked();
+    bench.pair.handle_health(bench.now, link(1), Health::Down);
+    bench.wait(ms(500));
+    bench.pair.handle_health(bench.now, link(1), Health::Up);
+    let mut asked = None;
+    for _ in 0..100 {
+        bench.wait(ms(100));
+        if bench.pair.is_returning() && bench.pair.handle_window(bench.now, COLLAPSED_BYTES - 1) {
+            asked = Some(bench.now);
+            break;
+        }
+    }
+    let asked = asked.expect("asked for another link");
+    assert_eq!(bench.pair.condition(), Condition::Degraded);
+    // Another one is there, with a whole window.
+    bench.current(Some(2));
+    assert!(!bench.pair.handle_window(bench.now, COLLAPSED_BYTES));
+    assert_eq!(bench.pair.condition(), Condition::Up);
+    assert_eq!(bench.now, asked);
+}
+
+#[test]
 fn after_our_own_stall_loss_is_not_believed_for_a_moment() {
     let mut bench = Bench::linked();
     bench.pair.handle_stall(bench.now, link(1), ms(500));
