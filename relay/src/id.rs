@@ -1,8 +1,12 @@
 //! Who is who: node names, keys and generations.
 
+mod administrator;
+
 use std::{fmt, str::FromStr, sync::Arc};
 
 use thiserror::Error;
+
+pub use self::administrator::AdministratorId;
 
 /// A node's identity: its SPIFFE name and the key derived from it.
 ///

@@ -16,6 +16,7 @@
 //!
 //! Nothing here reads a clock, and no private key appears in `Debug` output or in an error.
 
+mod administrator;
 mod certificate;
 mod date;
 mod material;
@@ -31,6 +32,7 @@ mod verifier;
 mod tests;
 
 pub use self::{
+    administrator::{Administrator, AdministratorError, LoadAdministratorError, SignedBy},
     certificate::{PeerCertificate, Usage},
     date::Date,
     material::{Files, Material, MaterialError, Pem, RequiredName},

@@ -29,6 +29,7 @@ pub(crate) mod navigator;
 pub mod node;
 pub mod outbox;
 pub(crate) mod peer;
+pub mod policies;
 pub mod process;
 pub mod reaper;
 pub(crate) mod roster;

@@ -24,6 +24,7 @@ mod frame;
 mod hello;
 pub mod limits;
 mod packet;
+mod policy;
 mod reassemble;
 mod services;
 mod split;
@@ -42,6 +43,7 @@ pub use self::{
         Class, Datagram, Direction, FlowId, Fragment, HeaderError, HeaderErrorReason, PacketHeader,
         PacketKey, Probe, RemainingHops, TooLarge,
     },
+    policy::PolicyStatement,
     reassemble::{PieceError, PieceErrorReason, Reassembler, ReassemblyCounts, ReassemblyLimits},
     services::{ServiceDecl, ServiceKind, ServicesDecl, ServicesDigest},
     split::{Pieces, SplitError, split},

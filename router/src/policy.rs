@@ -25,7 +25,7 @@ pub struct FleetPolicy {
 ///
 /// The highest epoch wins, whatever order policies come in, so that after any exchange all nodes
 /// have the same. The same epoch with other content is an administrator's mistake: two of them read
-/// the same one. All nodes take the one whose signed bytes are greater, and it is counted.
+/// the same one. All nodes take the one whose signed bytes are greater.
 ///
 /// An expired policy says nothing, but its epoch stays: it must not give way to an older one that
 /// somebody kept. It is not passed on any more.
@@ -35,21 +35,26 @@ pub struct FleetPolicy {
 #[derive(Debug, Clone, Default)]
 pub struct PolicyStore {
     held: Option<Verified<FleetPolicy>>,
-    refused: Refused,
     outputs: VecDeque<Verified<FleetPolicy>>,
 }
 
-/// Policies that were not taken, by why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Refused {
-    /// The same epoch with other content.
-    pub conflicting: u64,
-    /// Its date was over when it came.
-    pub expired: u64,
+/// What became of a policy that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reception {
+    /// It is the one that is held.
+    Known,
+    /// It is held from here on.
+    Taken,
+    /// It is held from here on, instead of another of the same epoch.
+    TookOver,
+    /// Another of the same epoch stays.
+    Yielded,
+    /// A newer one is held.
+    Outdated,
+    /// Its date is over.
+    Expired,
     /// It lists more than [`MAX_RELEASES`], or longer names than a release has.
-    pub oversized: u64,
-    /// A newer one was there.
-    pub outdated: u64,
+    Oversized,
 }
 
 impl PolicyStore {
@@ -69,39 +74,33 @@ impl PolicyStore {
         self.held.as_ref().map_or(0, |held| held.value().epoch)
     }
 
-    /// What was not taken.
-    pub fn refused(&self) -> Refused {
-        self.refused
-    }
-
     /// A policy came from a peer, an administrator or this node's own disk.
-    pub fn handle_policy(&mut self, today: Duration, policy: Verified<FleetPolicy>) {
+    pub fn handle_policy(&mut self, today: Duration, policy: Verified<FleetPolicy>) -> Reception {
         if !policy.value().is_bounded() {
-            self.refused.oversized += 1;
-            return;
+            return Reception::Oversized;
         }
+        let mut reception = Reception::Taken;
         if let Some(held) = &self.held {
             if policy == *held {
-                return;
+                return Reception::Known;
             }
             let (old, new) = (held.value().epoch, policy.value().epoch);
             if new < old {
-                self.refused.outdated += 1;
-                return;
+                return Reception::Outdated;
             }
             if new == old {
-                self.refused.conflicting += 1;
                 if policy.signed() <= held.signed() {
-                    return;
+                    return Reception::Yielded;
                 }
+                reception = Reception::TookOver;
             }
         }
         if policy.value().expires <= today {
-            self.refused.expired += 1;
-            return;
+            return Reception::Expired;
         }
         self.held = Some(policy.clone());
         self.outputs.push_back(policy);
+        reception
     }
 
     /// The next policy to persist and to pass on, until there is none.
@@ -145,10 +144,11 @@ mod tests {
     #[test]
     fn higher_epoch_replaces_the_lower_and_not_the_other_way() {
         let mut store = PolicyStore::new();
-        store.handle_policy(day(0), policy(2, 10, 1));
-        store.handle_policy(day(0), policy(1, 10, 1));
+        let mut came = |policy| store.handle_policy(day(0), policy);
+        assert_eq!(came(policy(2, 10, 1)), Reception::Taken);
+        assert_eq!(came(policy(1, 10, 1)), Reception::Outdated);
+        assert_eq!(came(policy(2, 10, 1)), Reception::Known);
         assert_eq!(store.epoch(), 2);
-        assert_eq!(store.refused().outdated, 1);
         store.handle_policy(day(0), policy(3, 10, 1));
         assert_eq!(store.policy(day(0)), Some(&policy(3, 10, 1)));
         assert_eq!(store.poll_output(), Some(policy(2, 10, 1)));
@@ -169,9 +169,20 @@ mod tests {
     #[test]
     fn expired_policy_is_not_taken() {
         let mut store = PolicyStore::new();
-        store.handle_policy(day(10), policy(2, 10, 1));
-        assert_eq!((store.epoch(), store.refused().expired), (0, 1));
+        let came = store.handle_policy(day(10), policy(2, 10, 1));
+        assert_eq!((store.epoch(), came), (0, Reception::Expired));
         assert_eq!(store.poll_output(), None);
+    }
+
+    #[test]
+    fn of_two_with_one_epoch_the_one_with_greater_bytes_is_held_whichever_comes_first() {
+        let mut store = PolicyStore::new();
+        store.handle_policy(day(0), policy(2, 10, 1));
+        let came = store.handle_policy(day(0), policy(2, 10, 2));
+        assert_eq!(came, Reception::TookOver);
+        let came = store.handle_policy(day(0), policy(2, 10, 1));
+        assert_eq!(came, Reception::Yielded);
+        assert_eq!(store.policy(day(0)), Some(&policy(2, 10, 2)));
     }
 
     #[test]
@@ -185,8 +196,8 @@ mod tests {
                 condemned: (0..number).map(name).collect(),
             };
             let mut store = PolicyStore::new();
-            store.handle_policy(day(0), Verified::vouch(policy, Vec::new()));
-            store.refused().oversized == 0
+            let came = store.handle_policy(day(0), Verified::vouch(policy, Vec::new()));
+            came == Reception::Taken
         };
         assert!(releases(MAX_RELEASES, MAX_RELEASE_BYTES));
         assert!(!releases(MAX_RELEASES + 1, 4));
@@ -207,7 +218,9 @@ mod tests {
             }
             let held = |policies: Vec<Verified<FleetPolicy>>| {
                 let mut store = PolicyStore::new();
-                policies.into_iter().for_each(|policy| store.handle_policy(day(0), policy));
+                for policy in policies {
+                    store.handle_policy(day(0), policy);
+                }
                 store.held
             };
             prop_assert_eq!(held(policies), held(shuffled));

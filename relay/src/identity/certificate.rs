@@ -60,6 +60,14 @@ impl Usage {
         client_auth: true,
     };
 
+    /// What an administrator's certificate has to say: it is for neither end of a link.
+    pub const ADMINISTRATOR: Self = Self {
+        ca: false,
+        digital_signature: true,
+        server_auth: false,
+        client_auth: false,
+    };
+
     /// Whether a node may use a certificate that says so.
     ///
     /// # Errors
@@ -73,6 +81,21 @@ impl Usage {
             "its extended key usage lacks serverAuth, and needs serverAuth and clientAuth"
         } else if !self.client_auth {
             "its extended key usage lacks clientAuth, and needs serverAuth and clientAuth"
+        } else {
+            return Ok(());
+        };
+        Err(PeerError::WrongUsage { why })
+    }
+
+    /// Whether statements may be signed with a certificate that says so.
+    ///
+    /// # Errors
+    /// [`PeerError::WrongUsage`] with the first thing that is wrong.
+    pub(super) fn check_signer(self) -> Result<(), PeerError> {
+        let why = if self.ca {
+            "it is a CA"
+        } else if !self.digital_signature {
+            "its key usage lacks digitalSignature"
         } else {
             return Ok(());
         };
@@ -119,10 +142,16 @@ impl Contents {
 
     /// The node that the certificate names.
     pub(super) fn node(&self) -> Result<NodeId, PeerError> {
+        let uri = self.one_uri()?;
+        uri.parse().map_err(|_| PeerError::NotANode {
+            got: uri.chars().take(MAX_SHOWN_CHARS).collect(),
+        })
+    }
+
+    /// The one URI that the certificate has.
+    pub(super) fn one_uri(&self) -> Result<&str, PeerError> {
         match (self.uri_count, &self.first_uri) {
-            (1, Some(uri)) => uri.parse().map_err(|_| PeerError::NotANode {
-                got: uri.chars().take(MAX_SHOWN_CHARS).collect(),
-            }),
+            (1, Some(uri)) => Ok(uri),
             (0, _) => Err(PeerError::NoName),
             (got, _) => Err(PeerError::ManyNames { got }),
         }

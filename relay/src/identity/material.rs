@@ -282,7 +282,7 @@ fn tls13<S: ConfigSide>(
         .expect("the provider has suites of TLS 1.3")
 }
 
-fn certificates(
+pub(super) fn certificates(
     pem: &[u8],
     path: &Path,
     limit: usize,
@@ -306,7 +306,10 @@ fn certificates(
     }
 }
 
-fn private_key(pem: &[u8], path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
+pub(super) fn private_key(
+    pem: &[u8],
+    path: &Path,
+) -> Result<PrivateKeyDer<'static>, MaterialError> {
     let path = path.to_owned();
     // The parser's own error may quote a line of the file, so it goes no further.
     let Ok(mut found) = PrivateKeyDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() else {
@@ -330,7 +333,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     text.windows(part.len()).any(|window| window == part)
 }
 
-fn certify(
+pub(super) fn certify(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     files: &Files,

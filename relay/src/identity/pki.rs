@@ -28,7 +28,7 @@ use super::{
     certificate::Contents,
     date::{Date, unix_seconds},
 };
-use crate::id::{NodeId, NodeIdError};
+use crate::id::{AdministratorId, NodeId, NodeIdError};
 
 /// How long a CA that [`init`] makes is valid.
 pub const AUTHORITY_VALIDITY: Duration = Duration::from_secs(3_650 * DAY_SECONDS);
@@ -222,6 +222,16 @@ impl Leaf {
             uris: vec![id.uri().to_owned()],
             validity,
             usage: Usage::NODE,
+        }
+    }
+
+    /// The certificate of administrator `id`.
+    pub fn administrator(id: &AdministratorId, validity: Validity) -> Self {
+        Self {
+            common_name: id.name().to_owned(),
+            uris: vec![id.uri().to_owned()],
+            validity,
+            usage: Usage::ADMINISTRATOR,
         }
     }
 }

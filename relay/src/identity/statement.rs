@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use ring::digest;
-use rustls::SignatureScheme;
+use rustls::{SignatureScheme, sign::CertifiedKey};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use thiserror::Error;
 use webpki::EndEntityCert;
@@ -23,6 +23,8 @@ pub struct Context(&'static str);
 impl Context {
     /// What a node says of itself and its links.
     pub const ADVERT: Self = Self("causeway advert v1");
+    /// What an administrator decided for the whole fleet.
+    pub const POLICY: Self = Self("causeway policy v1");
 
     /// - `text`: used for nothing else, and without a zero byte, which ends it.
     pub const fn new(text: &'static str) -> Self {
@@ -45,16 +47,38 @@ impl Material {
         context: Context,
         statement: Bytes,
     ) -> Result<SignedStatement, SignStatementError> {
-        let signer = self.certified.key.choose_scheme(SCHEMES);
-        let signer = signer.ok_or(SignStatementError::NoScheme)?;
-        let signature = signer.sign(&context.signed_bytes(&statement))?;
-        Ok(SignedStatement {
-            statement,
-            chain: self.chain().to_vec(),
-            scheme: signer.scheme().into(),
-            signature: signature.into(),
-        })
+        sign_with(&self.certified, context, statement)
     }
+}
+
+pub(super) fn sign_with(
+    certified: &CertifiedKey,
+    context: Context,
+    statement: Bytes,
+) -> Result<SignedStatement, SignStatementError> {
+    let signer = certified.key.choose_scheme(SCHEMES);
+    let signer = signer.ok_or(SignStatementError::NoScheme)?;
+    let signature = signer.sign(&context.signed_bytes(&statement))?;
+    Ok(SignedStatement {
+        statement,
+        chain: certified.cert.clone(),
+        scheme: signer.scheme().into(),
+        signature: signature.into(),
+    })
+}
+
+/// Whether the key of the first certificate made the signature. Of the chain nothing is said.
+pub(super) fn has_signed(context: Context, signed: &SignedStatement) -> bool {
+    let Some(leaf) = signed.chain.first() else {
+        return false;
+    };
+    let (Ok(leaf), Some(algorithm)) = (EndEntityCert::try_from(leaf), algorithm(signed.scheme))
+    else {
+        return false;
+    };
+    let signed_bytes = context.signed_bytes(&signed.statement);
+    leaf.verify_signature(algorithm, &signed_bytes, &signed.signature)
+        .is_ok()
 }
 
 /// Why a statement could not be signed.
@@ -110,13 +134,10 @@ impl Chains {
         signed: &SignedStatement,
     ) -> Result<NodeId, StatementRefused> {
         let id = self.check(material, now, &signed.chain)?;
-        let leaf = signed.chain.first().ok_or(PeerError::NoCertificate)?;
-        let leaf = EndEntityCert::try_from(leaf).map_err(|_| StatementRefused::BadSignature)?;
-        let algorithm = algorithm(signed.scheme).ok_or(StatementRefused::BadSignature)?;
-        let signed_bytes = context.signed_bytes(&signed.statement);
-        leaf.verify_signature(algorithm, &signed_bytes, &signed.signature)
-            .map_err(|_| StatementRefused::BadSignature)?;
-        Ok(id)
+        match has_signed(context, signed) {
+            true => Ok(id),
+            false => Err(StatementRefused::BadSignature),
+        }
     }
 
     /// How many chains are remembered.

@@ -78,6 +78,21 @@ impl Bundle {
         self.check_parts(leaf, intermediates, now)
     }
 
+    /// Checks the chain of somebody who signs statements and is at no end of a link; whose it is, is
+    /// for the caller to say.
+    pub(super) fn check_signer(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<(), PeerError> {
+        let (leaf, intermediates) = split(chain)?;
+        let contents = Contents::read(leaf)?;
+        contents.usage.check_signer()?;
+        contents.check_time(now)?;
+        self.check_chain(leaf, intermediates, unix_time(now))
+            .map_err(|error| PeerError::from_tls(&error))
+    }
+
     fn check_parts(
         &self,
         leaf: &CertificateDer<'_>,
