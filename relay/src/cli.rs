@@ -12,7 +12,7 @@ use std::{error::Error, ffi::OsString, fmt, io, io::Write, process::ExitCode};
 
 use clap::Parser;
 
-use self::arguments::{Arguments, Command, ConfigCommand, NodeArguments};
+use self::arguments::{Arguments, Command, ConfigCommand, NodeArguments, PolicyCommand};
 pub use self::pki::{Issue, PkiCommand};
 use crate::{
     config::{Config, ConfigError, example},
@@ -91,6 +91,8 @@ fn run(command: Command, program: Program, out: &mut dyn Write) -> Result<(), St
         Command::Mesh(ask) => ask::mesh(&ask, out),
         Command::Ping(ping) => ask::ping(&ping, out),
         Command::Trace(ping) => ask::trace(&ping, out),
+        Command::Policy(PolicyCommand::Show(ask)) => ask::policy(&ask, out),
+        Command::Policy(PolicyCommand::Apply { file, ask }) => ask::apply(&file, &ask, out),
         Command::Explain(explain) => ask::explain(&explain, out),
     }
 }

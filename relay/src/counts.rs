@@ -13,6 +13,7 @@ use crate::{
     deadline::SendError,
     id::NodeId,
     identity::PeerError,
+    policies::PolicyRefusedReason,
     tcp::splice::SpliceError,
     telemetry::{Counter, CounterBy, Label, Metrics},
     wire::{FrameErrorReason, HeaderErrorReason, PieceErrorReason},
@@ -396,6 +397,8 @@ pub struct Counts {
     pub peers_refused: CounterBy<PeerErrorKind>,
     /// Pieces of packets that were dropped.
     pub pieces_refused: CounterBy<PieceErrorReason>,
+    /// Policies of the fleet that were not taken.
+    pub policies_refused: CounterBy<PolicyRefusedReason>,
     /// Probes of the request loop that found it busy.
     pub probes_dropped: Counter,
     /// Probe replies that found their judge busy.
@@ -563,6 +566,12 @@ impl Counts {
                 "{piece}",
                 "reason",
                 "Pieces of split packets that were dropped",
+            ),
+            policies_refused: m.counter_by(
+                "relay.policy.refused",
+                "{policy}",
+                "reason",
+                "Policies of the fleet that were not taken",
             ),
             probes_dropped: m.counter(
                 "relay.probe.dropped",

@@ -131,4 +131,16 @@ pub trait StateStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// It could not be made durable.
     fn store_generation(&self, generation: u64) -> io::Result<()>;
+
+    /// The signed policy of the fleet that was last stored, if any.
+    ///
+    /// # Errors
+    /// The state is there but cannot be read.
+    fn load_policy(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Stores the signed policy of the fleet, durably, before it returns.
+    ///
+    /// # Errors
+    /// It could not be made durable.
+    fn store_policy(&self, signed: &[u8]) -> io::Result<()>;
 }

@@ -162,6 +162,14 @@ mod tests {
             self.0.store(generation, Ordering::Relaxed);
             Ok(())
         }
+
+        fn load_policy(&self) -> io::Result<Option<Vec<u8>>> {
+            Ok(None)
+        }
+
+        fn store_policy(&self, _signed: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     fn at_ms(ms: u64) -> SystemTime {

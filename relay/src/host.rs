@@ -295,10 +295,29 @@ impl StateStore for StateDir {
         }
     }
 
-    /// Written beside and renamed, so that a crash leaves the old number or the new one.
     fn store_generation(&self, generation: u64) -> io::Result<()> {
-        let path = self.directory.join(GENERATION_FILE);
-        let beside = self.directory.join(format!("{GENERATION_FILE}.new"));
+        self.store(GENERATION_FILE, format!("{generation}\n").as_bytes())
+    }
+
+    fn load_policy(&self) -> io::Result<Option<Vec<u8>>> {
+        let path = self.directory.join(POLICY_FILE);
+        match fs::read(&path) {
+            Ok(signed) => Ok(Some(signed)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(in_file(&path, &error)),
+        }
+    }
+
+    fn store_policy(&self, signed: &[u8]) -> io::Result<()> {
+        self.store(POLICY_FILE, signed)
+    }
+}
+
+impl StateDir {
+    /// Written beside and renamed, so that a crash leaves the old contents or the new ones.
+    fn store(&self, name: &str, contents: &[u8]) -> io::Result<()> {
+        let path = self.directory.join(name);
+        let beside = self.directory.join(format!("{name}.new"));
         let write = || -> io::Result<()> {
             fs::create_dir_all(&self.directory)?;
             let mut file = fs::OpenOptions::new()
@@ -307,7 +326,7 @@ impl StateStore for StateDir {
                 .write(true)
                 .mode(0o600)
                 .open(&beside)?;
-            writeln!(file, "{generation}")?;
+            file.write_all(contents)?;
             file.sync_all()?;
             fs::rename(&beside, &path)?;
             fs::File::open(&self.directory)?.sync_all()
@@ -324,6 +343,7 @@ fn in_file(path: &Path, error: &io::Error) -> io::Error {
 const LINK_BUFFER_BYTES: usize = 4 << 20;
 const LISTEN_BACKLOG: i32 = 1_024;
 const GENERATION_FILE: &str = "generation";
+const POLICY_FILE: &str = "policy";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! The task around the router: tells it what was measured and said, and does what it decides.
 
 mod neighbours;
+mod policy;
 mod ways;
 
 use std::{
@@ -13,7 +14,7 @@ use router::{
     advert::Advert,
     choice::{Decision, Wish},
     cost::{Load, Loss, Measure},
-    gossip::Farewell,
+    gossip::{Farewell, Message},
     graph::{Graph, NodeKey as RouterKey, RegionId, Service},
     health::Condition,
     paths::Path,
@@ -23,7 +24,7 @@ use router::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use self::{neighbours::Neighbours, ways::Ways};
+use self::{neighbours::Neighbours, policy::Policies, ways::Ways};
 use crate::{
     adverts::Regions,
     clock,
@@ -32,6 +33,7 @@ use crate::{
     link::Link,
     load::LoadWatch,
     mesh::Mesh,
+    policies::{PolicyInForce, PolicyRefused},
     roster::RosterEvent,
     routes::Kind,
     tasks::{Task, Wait},
@@ -66,6 +68,15 @@ pub(crate) enum NavigatorEvent {
         /// Whether it succeeded.
         success: bool,
     },
+    /// A program on this machine brings a policy of the fleet.
+    ApplyPolicy {
+        /// As an administrator signed it.
+        signed: Vec<u8>,
+        /// Where what became of it goes.
+        answer: oneshot::Sender<Result<PolicyInForce, PolicyRefused>>,
+    },
+    /// Somebody wants to see the policy of the fleet.
+    InspectPolicy(oneshot::Sender<Option<PolicyInForce>>),
     /// Something about a pair changed: its current link, what is thought of it, or its figures.
     Pair(Box<PairReport>),
     /// A node on the way cannot go on to the next.
@@ -139,6 +150,7 @@ pub(crate) struct Navigator {
     mesh: Arc<Mesh>,
     router: Router,
     neighbours: Neighbours,
+    policies: Policies,
     ways: Ways,
     load: LoadWatch,
     region: RegionId,
@@ -181,6 +193,7 @@ impl Navigator {
         );
         Self {
             neighbours: Neighbours::new(mesh.clone(), regions),
+            policies: Policies::load(mesh.clone()),
             router,
             ways: Ways::default(),
             load: LoadWatch::new(mesh.config.limits(), now),
@@ -257,6 +270,17 @@ impl Navigator {
                 self.router.handle_generation(now, generation.0);
             }
             NavigatorEvent::Gossip { from, frame } => return self.handle_gossip(now, from, frame),
+            NavigatorEvent::ApplyPolicy { signed, answer } => {
+                let applied = self.policies.apply(&signed);
+                let applied = applied.map(|news| self.tell_policy(news, None));
+                let report = |()| self.policies.report().ok_or(PolicyRefused::Expired);
+                // Whoever asked may have given up.
+                let _ = answer.send(applied.and_then(report));
+                return true;
+            }
+            NavigatorEvent::InspectPolicy(answer) => {
+                let _ = answer.send(self.policies.report());
+            }
             NavigatorEvent::Inspect { of, answer } => {
                 // Whoever asked may have given up.
                 let _ = answer.send(Box::new(self.inspect(now, of)));
@@ -273,6 +297,20 @@ impl Navigator {
     }
 
     fn handle_gossip(&mut self, now: Instant, from: NodeKey, frame: Frame) -> bool {
+        match frame {
+            Frame::Policy { signed } => {
+                let news = self.policies.handle_policy(now, from, &signed);
+                self.tell_policy(news, Some(from));
+                return true;
+            }
+            Frame::PolicyDigest { epoch, hash } => {
+                if let Some(answer) = self.policies.handle_digest(epoch, hash) {
+                    self.neighbours.send_frame(from, answer);
+                }
+                return false;
+            }
+            _ => {}
+        }
         let router = &self.router;
         let expects = |node| router.expects(from.into(), node);
         let is_costly = matches!(frame, Frame::Advert { .. });
@@ -286,6 +324,18 @@ impl Navigator {
             }
         }
         is_costly
+    }
+
+    /// Passes a new policy on, but not back.
+    fn tell_policy(&self, news: Option<Frame>, from: Option<NodeKey>) {
+        let Some(news) = news else {
+            return;
+        };
+        for peer in self.neighbours.links().keys() {
+            if Some(*peer) != from {
+                self.neighbours.send_frame(*peer, news.clone());
+            }
+        }
     }
 
     fn handle_pair(&mut self, now: Instant, report: PairReport) {
@@ -385,7 +435,13 @@ impl Navigator {
                     let _ = self.mesh.roster.try_send(RosterEvent::Stale { known });
                 }
                 Output::Rerouted(kind) => drop(self.rerouted.insert(kind)),
-                Output::Send(peer, message) => self.neighbours.send(peer.into(), message),
+                Output::Send(peer, message) => {
+                    let digest = matches!(message, Message::Digest(_));
+                    self.neighbours.send(peer.into(), message);
+                    if digest && let Some(policy) = self.policies.digest() {
+                        self.neighbours.send_frame(peer.into(), policy);
+                    }
+                }
                 Output::Sign(advert) => match self.neighbours.sign(&advert) {
                     Ok(signed) => self.router.handle_signed(now, signed),
                     Err(error) => error!(%error, "cannot sign what this node says of itself"),

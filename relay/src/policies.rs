@@ -2,6 +2,7 @@
 //!
 //! The one place of the node that vouches for a policy.
 
+mod ask;
 #[cfg(test)]
 mod tests;
 
@@ -11,11 +12,21 @@ use ring::digest;
 use router::{policy::FleetPolicy, verified::Verified};
 use thiserror::Error;
 
+pub use self::ask::{ApplyPolicyError, apply, in_force};
 use crate::{
     id::AdministratorId,
     identity::{Administrator, AdministratorError, Context, Material, SignStatementError},
     wire::{PolicyStatement, SignedStatement, StatementError, words::words},
 };
+
+/// The policy that a node goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyInForce {
+    /// What it says.
+    pub policy: FleetPolicy,
+    /// Who decided.
+    pub signed_by: AdministratorId,
+}
 
 /// Signs a policy.
 ///
@@ -117,6 +128,9 @@ pub enum PolicyRefused {
     /// It is signed by somebody else.
     #[error("the policy is not an administrator's: {0}")]
     NotAnAdministrator(#[source] AdministratorError),
+    /// It says more than a policy may.
+    #[error("the policy lists too much")]
+    Oversized,
     /// A newer one is held.
     #[error(
         "a policy of epoch {held} is held, and this one is of epoch {got}: sign it again with a higher one"
@@ -127,6 +141,9 @@ pub enum PolicyRefused {
         /// The epoch that is held.
         held: u64,
     },
+    /// Its sender's last one did not pass, a moment ago.
+    #[error("the last policy of its sender did not pass")]
+    TooSoon,
     /// Its certificates do not pass.
     #[error("the certificate of the policy does not pass: {0}")]
     Untrusted(#[source] AdministratorError),
@@ -142,7 +159,24 @@ impl PolicyRefused {
             Self::Malformed(_) => PolicyRefusedReason::Malformed,
             Self::NotAnAdministrator(_) => PolicyRefusedReason::NotAnAdministrator,
             Self::Outdated { .. } => PolicyRefusedReason::Outdated,
+            Self::Oversized => PolicyRefusedReason::Oversized,
+            Self::TooSoon => PolicyRefusedReason::TooSoon,
             Self::Untrusted(_) => PolicyRefusedReason::Untrusted,
+        }
+    }
+}
+
+impl PolicyRefused {
+    /// Whether it cost a check of a signature for nothing: no administrator ever said so.
+    pub fn is_forgery(&self) -> bool {
+        match self {
+            Self::BadSignature | Self::NotAnAdministrator(_) | Self::Untrusted(_) => true,
+            Self::Conflicting { .. }
+            | Self::Expired
+            | Self::Malformed(_)
+            | Self::Outdated { .. }
+            | Self::Oversized
+            | Self::TooSoon => false,
         }
     }
 }
@@ -172,6 +206,10 @@ words! {
         NotAnAdministrator = "not_an_administrator";
         /// [`PolicyRefused::Outdated`].
         Outdated = "outdated";
+        /// [`PolicyRefused::Oversized`].
+        Oversized = "oversized";
+        /// [`PolicyRefused::TooSoon`].
+        TooSoon = "too_soon";
         /// [`PolicyRefused::Untrusted`].
         Untrusted = "untrusted";
     }

@@ -25,6 +25,8 @@ pub struct Survey {
     pub nodes: AtomicU64,
     /// Names in which two processes seem to speak.
     pub contested: AtomicU64,
+    /// The epoch of the policy of the fleet, expired or not; 0 if there is none.
+    pub policy: AtomicU64,
     /// This node does not take what it has not heard of for absent yet.
     pub is_warming: AtomicBool,
     /// This node suspects itself.

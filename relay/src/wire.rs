@@ -85,6 +85,7 @@ mod tests {
     use crate::{
         adverts::AdvertRefusedReason,
         code::{CloseCode, FlowCode, RefuseCode, StreamCode},
+        policies::PolicyRefusedReason,
     };
 
     #[test]
@@ -106,10 +107,12 @@ mod tests {
             assert!(document.contains(&row), "{row}");
         }
         let advert = AdvertRefusedReason::ALL.iter().map(|reason| reason.word());
+        let policy = PolicyRefusedReason::ALL.iter().map(|reason| reason.word());
         let header = HeaderErrorReason::ALL.iter().map(|reason| reason.word());
         let piece = PieceErrorReason::ALL.iter().map(|reason| reason.word());
         let frame = FrameErrorReason::ALL.iter().map(|reason| reason.word());
-        for word in header.chain(piece).chain(frame).chain(advert) {
+        let words = header.chain(piece).chain(frame);
+        for word in words.chain(advert).chain(policy) {
             let row = format!("| `{word}` |");
             assert!(document.contains(&row), "{row}");
         }

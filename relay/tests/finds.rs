@@ -21,6 +21,8 @@ mod packet_header;
 mod reassembly;
 #[path = "../../fuzz/checks/signed_advert.rs"]
 mod signed_advert;
+#[path = "../../fuzz/checks/signed_policy.rs"]
+mod signed_policy;
 
 use std::{
     fs,
@@ -30,7 +32,7 @@ use std::{
 /// Panics if something is wrong with what it makes of an input.
 type Check = fn(&[u8]);
 
-const TARGETS: [(&str, Check); 8] = [
+const TARGETS: [(&str, Check); 9] = [
     ("certificate", certificate::check),
     ("config", config::check),
     ("control_frame", control_frame::check),
@@ -39,6 +41,7 @@ const TARGETS: [(&str, Check); 8] = [
     ("packet_header", packet_header::check),
     ("reassembly", reassembly::check),
     ("signed_advert", signed_advert::check),
+    ("signed_policy", signed_policy::check),
 ];
 
 fn fuzz() -> PathBuf {

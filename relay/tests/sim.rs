@@ -39,6 +39,8 @@ mod misbehaviour;
 mod overlay;
 #[path = "sim/peers.rs"]
 mod peers;
+#[path = "sim/policy.rs"]
+mod policy;
 #[path = "../../staging/src/sim/raw.rs"]
 #[expect(unreachable_pub, reason = "staging's library has it too")]
 mod raw;

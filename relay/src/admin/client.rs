@@ -2,7 +2,10 @@
 
 use std::{error::Error, io, time::Duration};
 
-use axum::{body::Body, http::Request};
+use axum::{
+    body::Body,
+    http::{Request, request::Builder},
+};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,8 +20,8 @@ use super::{
     AdminAddress,
     listener::Stream,
     view::{
-        EchoView, HealthView, MeshView, PeerDetailView, PeerView, ReadyView, RefusalView,
-        RouteDetailView, RouteView, StatusView, TaskView,
+        EchoView, HealthView, MeshView, PeerDetailView, PeerView, PolicyView, ReadyView,
+        RefusalView, RouteDetailView, RouteView, StatusView, TaskView,
     },
 };
 
@@ -132,13 +135,34 @@ impl Client {
         }
     }
 
+    /// The policy of the fleet that it goes by.
+    ///
+    /// # Errors
+    /// As [`ClientError`] says.
+    pub async fn policy(&self) -> Result<Option<PolicyView>, ClientError> {
+        self.ask("/v1/policy").await
+    }
+
+    /// Brings it a policy of the fleet, as an administrator signed it; what is in force then.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if it does not take it, else as [`ClientError`] says.
+    pub async fn apply_policy(&self, signed: Vec<u8>) -> Result<PolicyView, ClientError> {
+        let body = self.exchanged(Request::post("/v1/policy"), signed).await?;
+        serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
+    }
+
     async fn ask<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let body = self.fetch(path).await?;
         serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
     }
 
     async fn fetch(&self, path: &str) -> Result<Vec<u8>, ClientError> {
-        match timeout(self.deadline, self.exchange(path)).await {
+        self.exchanged(Request::get(path), Vec::new()).await
+    }
+
+    async fn exchanged(&self, request: Builder, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+        match timeout(self.deadline, self.exchange(request, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::Deadline {
                 address: self.address.clone(),
@@ -147,7 +171,7 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+    async fn exchange(&self, request: Builder, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
         let stream = self.connect().await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => ClientError::Denied {
                 address: self.address.clone(),
@@ -160,9 +184,9 @@ impl Client {
         let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream))
             .await
             .map_err(|error| self.nonsense(error))?;
-        let request = Request::get(path)
+        let request = request
             .header("host", "causeway")
-            .body(Body::empty())
+            .body(Body::from(body))
             .map_err(|error| self.nonsense(error))?;
         let answer = async {
             let response = sender

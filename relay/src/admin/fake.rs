@@ -1,6 +1,7 @@
 //! A node that says what a test wants, for tests of the server, the client and the CLI.
 
 mod mesh;
+mod policy;
 
 use std::{
     collections::BTreeMap,
@@ -245,5 +246,13 @@ impl NodeView for FakeNode {
     fn echo(&self, name: String, hop: Option<usize>) -> Answer<EchoView> {
         let number = self.echoes.fetch_add(1, Ordering::Relaxed);
         at_once(mesh::echo(number, &name, hop))
+    }
+
+    fn policy(&self) -> Answer<Option<PolicyView>> {
+        at_once(Ok(Some(policy::in_force())))
+    }
+
+    fn apply_policy(&self, signed: Vec<u8>) -> Answer<PolicyView> {
+        at_once(policy::apply(&signed))
     }
 }

@@ -4,6 +4,8 @@ use std::pin::Pin;
 
 use thiserror::Error;
 
+use crate::policies::PolicyRefused;
+
 /// An answer that takes a moment. Dropping it gives the question up.
 pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, QuestionError>> + Send>>;
 
@@ -40,6 +42,9 @@ pub enum QuestionError {
     /// The node's router is wedged, or has ended.
     #[error("the router does not answer")]
     NoRouter,
+    /// The policy is not in force.
+    #[error(transparent)]
+    Policy(PolicyRefused),
 }
 
 /// The one of the nodes `known` that is meant by `asked`: its full name, or its name without the

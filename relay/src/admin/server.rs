@@ -1,12 +1,13 @@
 //! Answers requests about a node.
 
 mod mesh;
+mod policy;
 
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::{Path, Request, State},
+    extract::{DefaultBodyLimit, Path, Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -23,11 +24,11 @@ use super::{
     listener::Stream,
     question::Answer,
     view::{
-        EchoView, HealthView, LoopView, MeshView, PeerDetailView, PeerView, ReadyView, RefusalView,
-        RouteDetailView, RouteView, StatusView, TaskView,
+        EchoView, HealthView, LoopView, MeshView, PeerDetailView, PeerView, PolicyView, ReadyView,
+        RefusalView, RouteDetailView, RouteView, StatusView, TaskView,
     },
 };
-use crate::telemetry::Metrics;
+use crate::{telemetry::Metrics, wire::limits::MAX_SIGNED_BYTES};
 
 /// What a node tells about itself. Nothing here waits for a peer, but for [`NodeView::echo`], which
 /// is asked to.
@@ -68,6 +69,12 @@ pub trait NodeView: Send + Sync {
     /// Asks a node for an echo over the path in use, or the node at the end of its link `hop`,
     /// counted from 1.
     fn echo(&self, name: String, hop: Option<usize>) -> Answer<EchoView>;
+
+    /// The policy of the fleet that is in force.
+    fn policy(&self) -> Answer<Option<PolicyView>>;
+
+    /// Takes a policy of the fleet, as an administrator signed it; what is in force then.
+    fn apply_policy(&self, signed: Vec<u8>) -> Answer<PolicyView>;
 }
 
 /// A question to a dispatch loop whether it turns.
@@ -149,6 +156,8 @@ fn router(view: Arc<dyn NodeView>) -> Router {
         .route("/v1/routes/{*name}", get(mesh::route))
         .route("/v1/mesh", get(mesh::mesh))
         .route("/v1/echo/{*name}", get(mesh::echo))
+        .route(POLICY, get(policy::policy).post(policy::apply))
+        .layer(DefaultBodyLimit::max(MAX_SIGNED_BYTES))
         .fallback(unknown_route)
         .layer(middleware::from_fn(guard))
         .with_state(view)
@@ -249,16 +258,16 @@ fn full_name(asked: &str, peers: Vec<PeerView>) -> Result<String, String> {
 
 async fn unknown_route() -> Response {
     let routes = "/healthz, /readyz, /metrics, /v1/status, /v1/peers, /v1/peers/NAME, /v1/tasks, \
-        /v1/routes, /v1/routes/NAME, /v1/mesh, /v1/echo/NAME";
+        /v1/routes, /v1/routes/NAME, /v1/mesh, /v1/echo/NAME, /v1/policy";
     refuse(StatusCode::NOT_FOUND, format!("there is {routes}"))
 }
 
-/// Refuses bodies, which no request here has, and bounds the time of every answer.
+/// Refuses bodies where no request has one, and bounds the time of every answer.
 async fn guard(request: Request, next: Next) -> Response {
-    if !request.body().is_end_stream() {
+    if !request.body().is_end_stream() && request.uri().path() != POLICY {
         return refuse(
             StatusCode::PAYLOAD_TOO_LARGE,
-            "no request has a body".into(),
+            "no request but a new policy has a body".into(),
         );
     }
     match timeout(ANSWER_TIMEOUT, next.run(request)).await {
@@ -271,6 +280,7 @@ fn refuse(status: StatusCode, error: String) -> Response {
     (status, Json(RefusalView { error })).into_response()
 }
 
+const POLICY: &str = "/v1/policy";
 /// A person's connection carries one request; 64 are a few dashboards at once.
 const MAX_CONNECTIONS: usize = 64;
 const MAX_HEADERS: usize = 64;

@@ -4,6 +4,7 @@
 //! Fields may be added; a client skips those it does not know.
 
 mod mesh;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ pub use self::mesh::{
     DecisionView, EchoView, MeshNodeView, MeshView, PathView, RegionsView, ReportView,
     RouteDetailView, RouteHistoryView, RouteView, WishView,
 };
+pub use self::policy::PolicyView;
 
 /// `/healthz`: whether the process works. Says nothing about other nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -43,6 +43,9 @@ pub(super) enum Command {
     ///
     /// Ends with code 1 if none came back from the destination.
     Trace(Ping),
+    /// Shows the policy of the fleet, or brings a new one.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Says why something is as it is.
     #[command(subcommand)]
     Explain(Explain),
@@ -67,6 +70,19 @@ pub(super) enum ConfigCommand {
     },
     /// Prints a file that explains every key.
     Example,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Shows the policy that a running node goes by.
+    Show(Ask),
+    /// Brings a signed policy to a running node, which passes it on to all others.
+    Apply {
+        /// The policy, as an administrator signed it.
+        file: PathBuf,
+        #[command(flatten)]
+        ask: Ask,
+    },
 }
 
 #[derive(Debug, Subcommand)]

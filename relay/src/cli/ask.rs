@@ -2,6 +2,7 @@
 
 mod echo;
 mod mesh;
+mod policy;
 mod routes;
 
 use std::{io::Write, time::Duration};
@@ -11,6 +12,7 @@ use serde::Serialize;
 pub(super) use self::{
     echo::{ping, trace},
     mesh::mesh,
+    policy::{apply, policy},
     routes::routes,
 };
 use super::{

@@ -1,4 +1,5 @@
 mod mesh;
+mod policy;
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -71,6 +72,9 @@ fn every_command_is_well_formed_and_has_a_help() {
         "status --help",
         "peers --help",
         "tasks --help",
+        "policy --help",
+        "policy show --help",
+        "policy apply --help",
         "explain --help",
         "explain peer --help",
         "explain route --help",

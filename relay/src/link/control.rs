@@ -217,7 +217,9 @@ impl Control {
             frame @ (Frame::Advert { .. }
             | Frame::AdvertOffer(_)
             | Frame::AdvertRequest(_)
-            | Frame::AdvertDigest(_)) => self.gossip(frame),
+            | Frame::AdvertDigest(_)
+            | Frame::Policy { .. }
+            | Frame::PolicyDigest { .. }) => self.gossip(frame),
             Frame::LinkReport(report) => self.handle_report(&report).await,
             Frame::CloseFlow {
                 flow,

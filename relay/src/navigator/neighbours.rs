@@ -68,6 +68,13 @@ impl Neighbours {
         }
     }
 
+    /// Says something else to a neighbour.
+    pub(super) fn send_frame(&self, peer: NodeKey, frame: Frame) {
+        if let Some(link) = self.links.get(&peer) {
+            link.send_frame(frame);
+        }
+    }
+
     /// What a frame says, and who signed it if it is an advert. Nothing if it was not `expected`, or
     /// does not pass; that is counted.
     pub(super) fn read(

@@ -1,6 +1,7 @@
 //! What a node tells about itself, read from what its tasks have published.
 
 mod mesh;
+mod policy;
 
 use std::{
     collections::BTreeMap,
@@ -16,8 +17,8 @@ use crate::{
         Answer, LoopCheck, NodeView,
         view::{
             EchoView, LinkView, ListenView, MeshView, PairView, PeerDetailView, PeerView,
-            ReadyView, RoundTripsView, RouteDetailView, RouteView, ServiceView, StatusView,
-            TaskView, TransitionView,
+            PolicyView, ReadyView, RoundTripsView, RouteDetailView, RouteView, ServiceView,
+            StatusView, TaskView, TransitionView,
         },
     },
     clock,
@@ -162,6 +163,14 @@ impl NodeView for View {
 
     fn echo(&self, name: String, hop: Option<usize>) -> Answer<EchoView> {
         Box::pin(mesh::echoed(self.mesh.clone(), name, hop))
+    }
+
+    fn policy(&self) -> Answer<Option<PolicyView>> {
+        Box::pin(policy::policy(self.mesh.clone()))
+    }
+
+    fn apply_policy(&self, signed: Vec<u8>) -> Answer<PolicyView> {
+        Box::pin(policy::apply(self.mesh.clone(), signed))
     }
 }
 

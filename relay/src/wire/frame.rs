@@ -125,6 +125,20 @@ pub enum Frame {
     AdvertRequest(Vec<Version>),
     /// All adverts that the sender holds, in short.
     AdvertDigest(Box<Digest>),
+    /// What an administrator decided for the whole fleet.
+    Policy {
+        /// Statement, signature and certificates, of 1 to
+        /// [`MAX_SIGNED_BYTES`](crate::wire::limits::MAX_SIGNED_BYTES) bytes. Goes on to others as
+        /// it came.
+        signed: Bytes,
+    },
+    /// Which policy the sender holds.
+    PolicyDigest {
+        /// 0 if none.
+        epoch: u64,
+        /// Tells policies of one epoch apart.
+        hash: u64,
+    },
     /// What the sender of this frame has received on the link so far. Whether it can be true is for [`Ledger`](router::window::Ledger) to say.
     LinkReport(ArrivalReport),
     /// Something between two nodes, carried by those between them.
@@ -181,6 +195,8 @@ impl Frame {
             Self::AdvertDigest(_) => FrameKind::AdvertDigest,
             Self::LinkReport(_) => FrameKind::LinkReport,
             Self::Relayed(_) => FrameKind::Relayed,
+            Self::Policy { .. } => FrameKind::Policy,
+            Self::PolicyDigest { .. } => FrameKind::PolicyDigest,
             Self::Unknown { type_number } => return *type_number,
         };
         kind.number()
@@ -299,6 +315,10 @@ words! {
         LinkReport(20) = "link_report";
         /// [`Frame::Relayed`].
         Relayed(21) = "relayed";
+        /// [`Frame::Policy`].
+        Policy(22) = "policy";
+        /// [`Frame::PolicyDigest`].
+        PolicyDigest(23) = "policy_digest";
     }
 }
 

@@ -224,22 +224,42 @@ pub fn epoch() -> SystemTime {
 
 /// The state of one node, which outlives its process. Cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub struct Disk(Arc<Mutex<Option<u64>>>);
+pub struct Disk(Arc<Mutex<Stored>>);
+
+#[derive(Debug, Default)]
+struct Stored {
+    generation: Option<u64>,
+    policy: Option<Vec<u8>>,
+}
 
 impl Disk {
     /// As if the state directory were lost.
     pub fn erase(&self) {
-        *self.0.lock() = None;
+        *self.0.lock() = Stored::default();
+    }
+
+    /// The signed policy of the fleet that was stored.
+    pub fn policy(&self) -> Option<Vec<u8>> {
+        self.0.lock().policy.clone()
     }
 }
 
 impl StateStore for Disk {
     fn load_generation(&self) -> io::Result<Option<u64>> {
-        Ok(*self.0.lock())
+        Ok(self.0.lock().generation)
     }
 
     fn store_generation(&self, generation: u64) -> io::Result<()> {
-        *self.0.lock() = Some(generation);
+        self.0.lock().generation = Some(generation);
+        Ok(())
+    }
+
+    fn load_policy(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.policy())
+    }
+
+    fn store_policy(&self, signed: &[u8]) -> io::Result<()> {
+        self.0.lock().policy = Some(signed.to_vec());
         Ok(())
     }
 }

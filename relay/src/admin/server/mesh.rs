@@ -54,7 +54,7 @@ pub(super) async fn echo(
     }
 }
 
-async fn answer<T: Serialize>(answer: Answer<T>) -> Response {
+pub(super) async fn answer<T: Serialize>(answer: Answer<T>) -> Response {
     match answer.await {
         Ok(said) => Json(said).into_response(),
         Err(error) => {
@@ -64,6 +64,7 @@ async fn answer<T: Serialize>(answer: Answer<T>) -> Response {
                 | QuestionError::NoHop { .. }
                 | QuestionError::NoNode { .. } => StatusCode::NOT_FOUND,
                 QuestionError::NoRouter => StatusCode::SERVICE_UNAVAILABLE,
+                QuestionError::Policy(_) => StatusCode::CONFLICT,
             };
             refuse(status, error.to_string())
         }

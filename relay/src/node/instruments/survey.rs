@@ -44,6 +44,14 @@ pub(super) fn register(metrics: &Metrics, mesh: &Weak<Mesh>) {
         "Names in which two processes seem to speak",
         |survey| &survey.contested,
     );
+    number(
+        metrics,
+        mesh,
+        "relay.policy.epoch",
+        "1",
+        "The epoch of the policy of the fleet, expired or not; 0 if there is none",
+        |survey| &survey.policy,
+    );
     flag(
         metrics,
         mesh,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use router::{
     advert::Version,
     gossip::{BUCKETS, Digest},
@@ -38,15 +40,27 @@ pub(super) fn report_message(report: &ArrivalReport) -> message::LinkReport {
 
 pub(super) fn read_advert(fields: Fields, body: &[u8]) -> Result<Frame, FrameError> {
     let m: message::Advert = fields.message(body)?;
-    let signed = fields.required(FIRST_MINOR, "signed", m.signed)?;
-    if !(1..=MAX_SIGNED_BYTES).contains(&signed.len()) {
-        return Err(fields.bad("signed", "not 1 to 40,960 bytes"));
-    }
+    let signed = read_signed(fields, m.signed)?;
     let age_ms = fields.required(FIRST_MINOR, "age_ms", m.age_ms)?;
     Ok(Frame::Advert {
-        signed: signed.into(),
+        signed,
         age: from_millis(age_ms),
     })
+}
+
+pub(super) fn read_policy(fields: Fields, body: &[u8]) -> Result<Frame, FrameError> {
+    let m: message::Policy = fields.message(body)?;
+    let signed = read_signed(fields, m.signed)?;
+    Ok(Frame::Policy { signed })
+}
+
+/// What it says, and who, is for others to look at.
+fn read_signed(fields: Fields, signed: Option<Vec<u8>>) -> Result<Bytes, FrameError> {
+    let signed = fields.required(FIRST_MINOR, "signed", signed)?;
+    match (1..=MAX_SIGNED_BYTES).contains(&signed.len()) {
+        true => Ok(signed.into()),
+        false => Err(fields.bad("signed", "not 1 to 40,960 bytes")),
+    }
 }
 
 /// Whether a version can be is for [`Gossip`](router::gossip::Gossip) to say.

@@ -78,6 +78,13 @@ pub(super) fn put(frame: &Frame, out: &mut BytesMut) -> Result<(), TooLong> {
         Frame::AdvertDigest(digest) => put.message(&message::AdvertDigest {
             buckets: digest.0.to_vec(),
         }),
+        Frame::Policy { signed } => put.message(&message::Policy {
+            signed: Some(signed.to_vec()),
+        }),
+        Frame::PolicyDigest { epoch, hash } => put.message(&message::PolicyDigest {
+            epoch: Some(*epoch),
+            hash: Some(*hash),
+        }),
         Frame::LinkReport(report) => put.message(&gossip::report_message(report)),
         Frame::Relayed(relayed) => put.message(&relayed::to_message(relayed)),
         Frame::Unknown { type_number } => put_head(*type_number, 0, put.out),
@@ -170,6 +177,14 @@ pub(super) fn read(frame: FrameKind, minor: u32, body: &[u8]) -> Result<Frame, F
         FrameKind::AdvertRequest => Frame::AdvertRequest(gossip::read_versions(fields, body)?),
         FrameKind::AdvertDigest => {
             Frame::AdvertDigest(Box::new(gossip::read_digest(fields, body)?))
+        }
+        FrameKind::Policy => gossip::read_policy(fields, body)?,
+        FrameKind::PolicyDigest => {
+            let m: message::PolicyDigest = fields.message(body)?;
+            Frame::PolicyDigest {
+                epoch: fields.required(first, "epoch", m.epoch)?,
+                hash: fields.required(first, "hash", m.hash)?,
+            }
         }
         FrameKind::LinkReport => Frame::LinkReport(gossip::read_report(fields, body)?),
         FrameKind::Relayed => Frame::Relayed(Box::new(relayed::read(fields, body)?)),

@@ -74,6 +74,10 @@ pub(super) fn one_of_each() -> Vec<Frame> {
         Frame::AdvertOffer(vec![version(0), version(1)]),
         Frame::AdvertRequest(vec![version(0)]),
         Frame::AdvertDigest(Box::new(Digest([0; BUCKETS]))),
+        Frame::Policy {
+            signed: Bytes::from_static(b"signed"),
+        },
+        Frame::PolicyDigest { epoch: 0, hash: 0 },
         Frame::LinkReport(ArrivalReport {
             highest: 0,
             covered: 0,
@@ -219,6 +223,7 @@ pub(super) fn any_frame() -> impl Strategy<Value = Frame> {
         open.prop_map(Frame::Open),
         any::<u64>().prop_map(|resume_offset| Frame::Accept { resume_offset }),
         (code(), text).prop_map(|(code, reason)| Frame::Refuse { code, reason }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, hash)| Frame::PolicyDigest { epoch, hash }),
         (signed, millis()).prop_map(|(signed, age)| Frame::Advert { signed, age }),
         any_versions().prop_map(Frame::AdvertOffer),
         any_versions().prop_map(Frame::AdvertRequest),
@@ -389,6 +394,7 @@ fn numbers_and_lengths_outside_their_range_are_typed_errors() {
                 assert_eq!(refused(&frame, 2, b"\x01\x01"), "generation");
                 assert_eq!(refused(&frame, 3, b"\x01\x01"), "sequence");
             }
+            Frame::Policy { .. } => assert_eq!(refused(&frame, 1, b"\0"), "signed"),
             Frame::AdvertDigest(_) => assert_eq!(refused(&frame, 1, b"\x04    "), "buckets"),
             Frame::LinkReport(_) => {
                 assert_eq!(refused(&frame, 6, b"\x81\0"), "variation_least_us");
