@@ -96,7 +96,7 @@ mod tests {
     const LIMITS: LoadLimits = LoadLimits {
         rate_bytes: 1_000_000,
         flows: 100,
-        streams: 0,
+        streams: 1_000,
     };
 
     #[expect(
@@ -109,8 +109,15 @@ mod tests {
 
     /// The load after a minute in which every second was like this.
     fn steady(sent_bytes: u64, flows: u64, streams: u64, busy_ms: u64) -> u16 {
+        steady_within(LIMITS, (sent_bytes, flows, streams, busy_ms))
+    }
+
+    fn steady_within(
+        limits: LoadLimits,
+        (sent_bytes, flows, streams, busy_ms): (u64, u64, u64, u64),
+    ) -> u16 {
         let start = origin();
-        let mut meter = LoadMeter::new(LIMITS);
+        let mut meter = LoadMeter::new(limits);
         for second in 0..60_u32 {
             let usage = Usage {
                 sent_bytes: sent_bytes * u64::from(second),
@@ -129,11 +136,18 @@ mod tests {
         assert!((495..=505).contains(&steady(500_000, 10, 0, 100)));
         assert!((795..=805).contains(&steady(500_000, 80, 0, 100)));
         assert!((895..=905).contains(&steady(500_000, 80, 0, 900)));
+        assert!((945..=955).contains(&steady(500_000, 80, 950, 900)));
     }
 
     #[test]
     fn what_has_no_limit_is_no_load_and_more_than_the_limit_is_more_than_all() {
-        assert_eq!(steady(0, 0, 1_000_000, 0), 0);
+        let unlimited = LoadLimits {
+            rate_bytes: 0,
+            flows: 0,
+            streams: 0,
+        };
+        let much = (1_000_000, 1_000_000, 1_000_000, 0);
+        assert_eq!(steady_within(unlimited, much), 0);
         assert!((1_990..=2_010).contains(&steady(2_000_000, 0, 0, 0)));
     }
 
@@ -156,6 +170,7 @@ mod tests {
         let mut meter = LoadMeter::new(LIMITS);
         let usage = Usage {
             sent_bytes: 500,
+            flows: 100,
             ..Usage::default()
         };
         meter.handle_usage(start, usage);

@@ -129,6 +129,40 @@ fn answers_of_the_packet_loop_are_evidence_for_as_long_as_one_of_them_may_be_mis
 }
 
 #[test]
+fn of_a_report_and_an_answer_the_one_that_outweighs_for_longer_counts() {
+    // An answer outweighs for 450 ms and a report for 250.
+    for (report_after, until) in [(0, 450), (100, 450), (300, 550)] {
+        let mut pair = Pair::up();
+        pair.health.handle_answer(pair.now);
+        pair.wait(ms(report_after));
+        pair.health.handle_loss(pair.now, Way::Out, loss(5, 0));
+        pair.liveness(Health::Confirmed);
+        pair.wait(ms(until - report_after - 1));
+        assert_eq!(pair.condition(), Condition::Suspect, "{report_after}");
+        pair.wait(ms(1));
+        assert_eq!(pair.condition(), Condition::Confirmed, "{report_after}");
+    }
+}
+
+#[test]
+fn answers_that_our_stall_left_unread_have_their_time_after_it() {
+    for stalled in [None, Some(ms(400))] {
+        let mut pair = Pair::up();
+        pair.health.handle_answer(pair.now);
+        pair.wait(ms(400));
+        if let Some(stalled) = stalled {
+            pair.health.handle_stall(pair.now, stalled);
+        }
+        pair.liveness(Health::Confirmed);
+        let left = if stalled.is_some() { 450 } else { 50 };
+        pair.wait(ms(left - 1));
+        assert_eq!(pair.condition(), Condition::Suspect);
+        pair.wait(ms(1));
+        assert_eq!(pair.condition(), Condition::Confirmed);
+    }
+}
+
+#[test]
 fn only_what_we_sent_and_what_arrived_is_evidence_against_confirmed_and_none_against_down() {
     for (way, what) in [
         (Way::Out, loss(0, 5)),

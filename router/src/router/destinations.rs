@@ -121,3 +121,76 @@ impl Destinations {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: RegionId = RegionId(1);
+    const THERE: RegionId = RegionId(2);
+
+    /// Nodes 0 to 3 in one region, as one of their peers knows them.
+    struct Bench {
+        destinations: Destinations,
+        now: Instant,
+    }
+
+    impl Bench {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "tests need some instant to start from"
+        )]
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut destinations = Destinations::default();
+            for node in 0..4 {
+                destinations.handle_member(now, NodeKey(node), HERE);
+            }
+            Self { destinations, now }
+        }
+
+        /// What is asked of a node fails until it is ejected, if it is to be.
+        fn fail(&mut self, node: u64, region: RegionId) {
+            for _ in 0..crate::outlier::RUN {
+                let node = (NodeKey(node), region);
+                self.destinations.handle_outcome(self.now, node, false);
+            }
+        }
+
+        fn ejected(&self) -> Vec<u64> {
+            let nodes = 0..4;
+            nodes
+                .filter(|node| self.destinations.is_ejected(NodeKey(*node)))
+                .collect()
+        }
+    }
+
+    #[test]
+    fn half_of_a_region_is_of_those_that_are_there() {
+        let mut bench = Bench::new();
+        bench.fail(1, HERE);
+        bench.fail(2, HERE);
+        assert_eq!(bench.ejected(), [1, 2]);
+        bench.destinations.handle_gone(bench.now, NodeKey(3));
+        assert_eq!(bench.ejected(), [2], "one of three");
+        for node in 0..3 {
+            bench.destinations.handle_gone(bench.now, NodeKey(node));
+        }
+        assert_eq!(bench.destinations.poll_timeout(), None, "nobody is left");
+    }
+
+    #[test]
+    fn node_that_is_in_another_region_now_is_judged_there_and_counts_there() {
+        let mut bench = Bench::new();
+        for node in [3, 9] {
+            bench
+                .destinations
+                .handle_member(bench.now, NodeKey(node), THERE);
+        }
+        bench.fail(1, HERE);
+        bench.fail(2, HERE);
+        assert_eq!(bench.ejected(), [1], "one of three");
+        bench.fail(3, THERE);
+        assert_eq!(bench.ejected(), [1, 3]);
+    }
+}

@@ -100,6 +100,21 @@ fn hop_that_cannot_go_on_is_left_at_once_and_believed_again_after_five_seconds()
 }
 
 #[test]
+fn hop_that_could_not_go_on_is_believed_again_once_its_node_says_something_new() {
+    let mut mesh = triangle();
+    mesh.judge(node(0), node(1), Condition::Confirmed);
+    let now = mesh.now;
+    mesh.router_mut(node(0))
+        .handle_unreachable(now, node(2), node(1));
+    let link = |mesh: &Mesh| mesh.router(node(0)).graph().health(node(2), node(1));
+    mesh.run(ms(500));
+    assert_eq!(link(&mesh), LinkHealth::Down);
+    mesh.say_load(node(2), 700);
+    mesh.run(ms(500));
+    assert_eq!(link(&mesh), LinkHealth::Usable);
+}
+
+#[test]
 fn reports_of_hops_that_nobody_has_are_not_kept() {
     let mut mesh = triangle();
     let now = mesh.now;
@@ -252,11 +267,34 @@ fn node_that_fails_what_it_is_asked_is_ejected_and_comes_back_and_never_more_tha
     }
     assert_eq!(ejected(&mesh), 2);
     assert_eq!(ejected(&mesh), mesh.verdicts());
-    mesh.run(secs(11));
+    // What it says of itself brings no node back.
+    for failing in [1, 2, 3, 4] {
+        mesh.say_load(node(failing), 700);
+    }
+    mesh.run(secs(5));
+    let nodes = mesh.router(node(0)).graph().nodes();
+    let told = nodes.filter(|(_, node)| node.load.as_permille() == 700);
+    assert_eq!(told.count(), 4);
+    assert_eq!(ejected(&mesh), 2);
+    mesh.run(secs(6));
     assert_eq!(ejected(&mesh), 0);
     assert_eq!(mesh.verdicts(), 4);
     // It is still a hop, and a destination for whoever means it.
     assert!(mesh.path(node(0), node(1)).is_some());
+}
+
+#[test]
+fn node_that_is_forgotten_counts_for_no_half_of_its_region() {
+    let mut mesh = Mesh::full(&[0, 1, 1, 1, 1], |a, b| if a == b { 1 } else { 100 });
+    mesh.kill(node(3));
+    mesh.kill(node(4));
+    mesh.run(gossip::EXPIRY + secs(130));
+    for failing in [1, 2] {
+        for _ in 0..10 {
+            mesh.fail(node(0), node(failing));
+        }
+    }
+    assert_eq!(mesh.verdicts(), 1);
 }
 
 #[test]

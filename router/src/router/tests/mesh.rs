@@ -132,6 +132,18 @@ impl Mesh {
         self.drain(node);
     }
 
+    /// A node says that it does that much of what it can.
+    pub(super) fn say_load(&mut self, node: NodeKey, permille: u16) {
+        let now = self.now;
+        let router = self.router_mut(node);
+        let says = Own {
+            load: Load::from_permille(permille),
+            ..router.says.clone()
+        };
+        router.handle_own(now, says);
+        self.drain(node);
+    }
+
     pub(super) fn peers(&self, node: NodeKey) -> Vec<NodeKey> {
         let ends = self.pairs.keys().filter(|(a, _)| *a == node);
         ends.map(|(_, b)| *b).collect()
