@@ -9,6 +9,8 @@
 mod bad_paths;
 #[path = "sim/bad_peers.rs"]
 mod bad_peers;
+#[path = "sim/choices.rs"]
+mod choices;
 #[path = "sim/conditions.rs"]
 mod conditions;
 #[path = "sim/dials.rs"]

@@ -566,6 +566,16 @@ impl Router {
     }
 
     fn renew_node(&mut self, now: Instant, node: NodeKey) {
+        if node != self.own {
+            // What is published with a route says how its destination is, whatever path it takes.
+            for index in 0..self.routings.len() {
+                let changes = Changes {
+                    any: true,
+                    ..Changes::default()
+                };
+                self.note(index, changes);
+            }
+        }
         let is_new = self.routings[0].is_new(&self.graph, node);
         if is_new || self.rebuild_at.is_some() {
             return self.rebuild_soon(now);

@@ -284,6 +284,32 @@ fn node_that_fails_what_it_is_asked_is_ejected_and_comes_back_and_never_more_tha
 }
 
 #[test]
+fn routes_are_published_anew_when_a_node_does_more_or_is_ejected_though_no_path_moves() {
+    let mut mesh = Mesh::full(&[0, 1, 1], |a, b| if a == b { 1 } else { 100 });
+    mesh.run(secs(30));
+    let published = |mesh: &Mesh, from: Instant| {
+        let facts = mesh.facts.iter();
+        let facts = facts.filter(|(at, at_node, _)| *at > from && *at_node == node(0));
+        let is_published = |fact: &Output| matches!(fact, Output::Rerouted(_));
+        facts.filter(|(_, _, fact)| is_published(fact)).count()
+    };
+    let before = mesh.now;
+    mesh.run(secs(10));
+    assert_eq!(published(&mesh, before), 0);
+    let before = mesh.now;
+    mesh.run(ms(1));
+    mesh.say_load(node(1), 700);
+    mesh.run(secs(5));
+    assert!(published(&mesh, before) >= Traffic::ALL.len());
+    let before = mesh.now;
+    mesh.run(ms(1));
+    for _ in 0..5 {
+        mesh.fail(node(0), node(2));
+    }
+    assert!(published(&mesh, before) >= Traffic::ALL.len());
+}
+
+#[test]
 fn node_that_is_forgotten_counts_for_no_half_of_its_region() {
     let mut mesh = Mesh::full(&[0, 1, 1, 1, 1], |a, b| if a == b { 1 } else { 100 });
     mesh.kill(node(3));
