@@ -44,9 +44,10 @@ pub(crate) async fn forward(mesh: &Arc<Mesh>, link: &Link, stream: Passing, task
         receiver,
         early,
     } = stream;
+    // The destination may have room, and another way may lead there.
     let place = mesh.tcp_room.take(&link.tcp_share);
     let Some(_place) = place.filter(|_| mesh.load.has_room()) else {
-        return refuse(mesh, sender, RefuseCode::Elsewhere).await;
+        return refuse(mesh, sender, RefuseCode::Unreachable).await;
     };
     if open.budget.is_zero() {
         return refuse(mesh, sender, RefuseCode::BudgetSpent).await;

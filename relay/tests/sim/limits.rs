@@ -6,12 +6,13 @@ use causeway::{
     counts::PacketDrop,
     routes::{Fit, Kind},
 };
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
     fleet::{Fleet, Member, ms, sleep},
     traffic::{
-        TCP_SERVICE, UDP_SERVICE, UdpEcho, UdpFlow, start_tcp_echo, tcp_listen, tcp_round_trip,
-        udp_listen,
+        TCP_SERVICE, UDP_SERVICE, UdpEcho, UdpFlow, local, start_tcp_echo, tcp_listen,
+        tcp_round_trip, udp_listen,
     },
 };
 
@@ -143,5 +144,163 @@ async fn what_goes_to_a_region_is_counted_once_for_each_link_and_by_kind_of_path
     assert_eq!(second.1, second.0 * 236);
     let received = fleet.mesh(c).accounts.of("ap");
     assert!(received.received().packets.value() + 5 >= second.0);
+    flow.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_sends_what_it_may_tells_all_and_takes_nothing_new() {
+    let mut fleet = Fleet::new(403);
+    let listens = [
+        udp_listen(6000, "{ region = \"us\" }"),
+        tcp_listen(7000, "{ region = \"us\" }"),
+    ];
+    let a = fleet.add("eu", "a", &listens.concat());
+    let services = [UDP_SERVICE, TCP_SERVICE].concat();
+    let busy = ["[limits]\nrate_mbps = 1\n", &services].concat();
+    let near = fleet.add("us", "near", &busy);
+    let few = ["[limits]\ntcp_streams = 4\n", &services].concat();
+    let next = fleet.add("us", "next", &few);
+    for (from, to, one_way) in [(a, near, 30), (a, next, 60), (near, next, 70)] {
+        fleet.delay(from, to, ms(one_way));
+    }
+    fleet.full_mesh(&[a, near, next]);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, near, next], ms(5_000)).await;
+    sleep(ms(11_000)).await;
+    let echoes = [near, next].map(|member| UdpEcho::start(&fleet, member));
+    let _tcp = [near, next].map(|member| start_tcp_echo(&fleet, member));
+    let told = |node| {
+        let route = fleet.mesh(a).routes.get(Kind::Interactive, fleet.key(node));
+        route.unwrap().load.as_permille()
+    };
+    assert_eq!(told(near), 0);
+    // It sends back what comes: half of what it may.
+    let half = UdpFlow::sized(&fleet, a, 6000, ms(16), 964);
+    sleep(ms(30_000)).await;
+    assert!((450..=550).contains(&told(near)), "{}", told(near));
+    let more = UdpFlow::sized(&fleet, a, 6000, ms(8), 964);
+    sleep(ms(30_000)).await;
+    assert!(told(near) >= 1_000, "{}", told(near));
+    assert_eq!(echoes.each_ref().map(UdpEcho::clients), [2, 0]);
+    let late = UdpFlow::start(&fleet, a, 6000, ms(20));
+    sleep(ms(1_000)).await;
+    assert_eq!(echoes.each_ref().map(UdpEcho::clients), [2, 1]);
+    let program = fleet.program(a);
+    let crossed = tcp_round_trip(&program, 7000, 5_000).await.unwrap();
+    assert_eq!(crossed, 5_000);
+    let refused = &fleet.mesh(near).counts.opens_refused;
+    assert_eq!(refused.value(RefuseCode::Elsewhere), 2);
+    // A stream of four is a quarter.
+    let mut held = program.connect_tcp(local(7000)).await.unwrap();
+    held.write_all(b"x").await.unwrap();
+    sleep(ms(25_000)).await;
+    assert!((200..=250).contains(&told(next)), "{}", told(next));
+    drop(held);
+    // What it has goes on.
+    for flow in [half, more, late] {
+        flow.finish_without_loss().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_takes_another_way_where_a_node_on_the_first_is_at_its_limits() {
+    let mut fleet = Fleet::new(404);
+    let a = fleet.add("eu", "a", &tcp_listen(7000, "{ node = \"us/c\" }"));
+    let full = fleet.add("ap", "full", "[limits]\ntcp_streams = 2\n");
+    let c = fleet.add("us", "c", TCP_SERVICE);
+    for (from, to, one_way) in [(a, full, 20), (full, c, 20), (a, c, 100)] {
+        fleet.delay(from, to, ms(one_way));
+    }
+    fleet.full_mesh(&[a, full, c]);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, full, c], ms(5_000)).await;
+    let key = fleet.key(c);
+    let detour = || {
+        let route = fleet.mesh(a).routes.get(Kind::Bulk, key);
+        route.is_some_and(|route| !route.primary.is_direct() && route.backup.is_some())
+    };
+    fleet.until("detour", ms(30_000), detour).await;
+    let _tcp = start_tcp_echo(&fleet, c);
+    let program = fleet.program(a);
+    let mut held = program.connect_tcp(local(7000)).await.unwrap();
+    held.write_all(b"x").await.unwrap();
+    sleep(ms(1_000)).await;
+    let crossed = tcp_round_trip(&program, 7000, 5_000).await.unwrap();
+    assert_eq!(crossed, 5_000);
+    let refused = &fleet.mesh(full).counts.opens_refused;
+    assert_eq!(refused.value(RefuseCode::Unreachable), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_counted_by_kind_of_path_and_wait_for_the_cap_of_each_node_on_it() {
+    const BYTES: usize = 250_000;
+    let mut fleet = Fleet::new(405);
+    let listens = [
+        udp_listen(6000, "{ node = \"us/c\" }"),
+        tcp_listen(7000, "{ node = \"us/c\" }"),
+    ];
+    let a = fleet.add("eu", "a", &listens.concat());
+    let b = fleet.add("ap", "b", "[[cap]]\nregion = \"us\"\nrate_mbps = 1\n");
+    let c = fleet.add("us", "c", &[UDP_SERVICE, TCP_SERVICE].concat());
+    for (from, to) in [(a, b), (b, c), (a, c)] {
+        fleet.delay(from, to, ms(20));
+    }
+    fleet.full_mesh(&[a, b, c]);
+    fleet.start_all().await;
+    fleet.until_linked(&[a, b, c], ms(5_000)).await;
+    sleep(ms(2_000)).await;
+    let _tcp = start_tcp_echo(&fleet, c);
+    let _echo = UdpEcho::start(&fleet, c);
+    let program = fleet.program(a);
+    let round_trip = async || {
+        let began = fleet.elapsed();
+        assert_eq!(tcp_round_trip(&program, 7000, BYTES).await.unwrap(), BYTES);
+        fleet.elapsed() - began
+    };
+    let bytes = |at, region, passage| sent(&fleet, at, region, passage).1;
+    let received = |at, region| {
+        let account = fleet.mesh(at).accounts.of(region);
+        account.received().bytes.value()
+    };
+    let all = BYTES as u64;
+    assert!(round_trip().await < ms(1_000));
+    for (at, far) in [(a, "us"), (c, "eu")] {
+        assert_eq!(bytes(at, far, Passage::Direct), all);
+        assert_eq!(bytes(at, far, Passage::Overlay), 0);
+        assert_eq!(received(at, far), all);
+    }
+    let (near, far) = (fleet.machine(a), fleet.machine(c));
+    fleet.sim.cut_both(near, far);
+    let key = fleet.key(c);
+    let detour = || {
+        let route = fleet.mesh(a).routes.get(Kind::Bulk, key);
+        route.is_some_and(|route| !route.primary.is_direct() && route.primary.fit() == Fit::Good)
+    };
+    fleet.until("detour", ms(2_000), detour).await;
+    // 250 kB at 1 Mbit/s are 2 s.
+    let took = round_trip().await;
+    assert!((ms(1_700)..ms(3_000)).contains(&took), "{took:?}");
+    for (at, far) in [(a, "ap"), (c, "ap")] {
+        assert_eq!(bytes(at, far, Passage::Overlay), all);
+        assert_eq!(bytes(at, far, Passage::Direct), 0);
+    }
+    // An answer is among what `b` carries back.
+    assert_eq!(bytes(b, "us", Passage::Overlay), all);
+    assert_eq!(received(b, "eu"), all);
+    let back = bytes(b, "eu", Passage::Overlay);
+    assert!((all..all + 100).contains(&back), "{back}");
+    assert_eq!(received(b, "us"), back);
+    // Packets of others are dropped, and those who sent them pay for their own.
+    let before = bytes(b, "us", Passage::Overlay);
+    let flow = UdpFlow::sized(&fleet, a, 6000, ms(4), 1_000);
+    sleep(ms(10_000)).await;
+    let bits = (bytes(b, "us", Passage::Overlay) - before) * 8 / 10;
+    assert!((900_000..=1_030_000).contains(&bits), "{bits} bit/s");
+    let dropped = |at| {
+        let dropped = &fleet.mesh(at).counts.packets_dropped;
+        dropped.value(PacketDrop::Capped)
+    };
+    assert!(dropped(b) > 1_000);
+    assert_eq!(dropped(a), 0);
     flow.finish().await;
 }
