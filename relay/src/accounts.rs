@@ -288,6 +288,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_sent_in_a_pause_is_not_saved_up_beyond_a_burst() {
+        const LATER: u64 = 10_000_000_000;
+        let packets = account(8 * MBIT);
+        let sent = (0..10_000).filter(|_| packets.admits(|| LATER, 1_000));
+        assert_eq!(sent.count(), 200);
+        let stream = account(8 * MBIT);
+        assert_eq!(stream.pace(LATER, 200_000), None);
+        let pause = Duration::from_millis(100);
+        assert_eq!(stream.pace(LATER, 100_000), Some(pause));
+    }
+
+    #[test]
     fn region_without_a_cap_takes_everything() {
         let accounts = Accounts::new(&[], clock::now());
         let account = accounts.of("eu");

@@ -181,17 +181,24 @@ async fn open(mesh: &Mesh, destination: &Destination) -> Result<Opened, OpenServ
 
 /// Tells the router whether the node did what it was asked.
 fn tell_outcome(mesh: &Mesh, way: &Way, opened: &Result<Opened, OpenServiceError>) {
-    let success = match opened {
-        Ok(_) => true,
-        Err(error) if error.is_a_failure() => false,
-        // The way's, or what anybody would have answered.
-        Err(_) => return,
+    let opened = opened.as_ref().map(|_| ());
+    let Some(success) = success_of_the_node(opened) else {
+        return;
     };
     let node = way.destination;
     // One outcome more or less changes no verdict.
     let _ = mesh
         .navigator
         .try_send(NavigatorEvent::Outcome { node, success });
+}
+
+/// Whether the node did what it was asked; `None` for a failure of the way, and for what any node
+/// would have answered.
+fn success_of_the_node(opened: Result<(), &OpenServiceError>) -> Option<bool> {
+    match opened {
+        Ok(()) => Some(true),
+        Err(error) => error.is_a_failure().then_some(false),
+    }
 }
 
 /// Tells the router that a link to `node` is worth having.
@@ -309,3 +316,51 @@ impl OpenServiceError {
 /// The first way, the second one to the same node, and one to another.
 const MAX_TRIES: usize = 3;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_counts_against_a_node_only_if_it_is_its_own_doing() {
+        for code in RefuseCode::ALL {
+            let error = OpenServiceError::Refused(*code);
+            let is_its_own = match code {
+                RefuseCode::LocalRefused | RefuseCode::LocalTimeout | RefuseCode::Overloaded => {
+                    true
+                }
+                RefuseCode::UnknownService
+                | RefuseCode::NotAllowed
+                | RefuseCode::ResumeUnsupported
+                | RefuseCode::NotHere
+                | RefuseCode::WrongKind
+                | RefuseCode::BudgetSpent
+                | RefuseCode::Malformed
+                | RefuseCode::Shutdown
+                | RefuseCode::Unreachable
+                | RefuseCode::Loop
+                | RefuseCode::Elsewhere
+                | RefuseCode::Unknown(_) => false,
+            };
+            let said = success_of_the_node(Err(&error));
+            assert_eq!(said, is_its_own.then_some(false), "{code}");
+        }
+        assert_eq!(success_of_the_node(Ok(())), Some(true));
+    }
+
+    #[test]
+    fn silence_of_a_node_counts_against_it_and_a_broken_way_does_not() {
+        let read = |error| OpenServiceError::Read(ReadFrameError::Read(error));
+        let silence = read(ReadError::TimedOut);
+        assert_eq!(success_of_the_node(Err(&silence)), Some(false));
+        let broken = [
+            read(ReadError::Reset(StreamCode::Cancelled)),
+            OpenServiceError::Read(ReadFrameError::Ended),
+            OpenServiceError::Send(SendError::TimedOut),
+            OpenServiceError::NoWay,
+        ];
+        for error in &broken {
+            assert_eq!(success_of_the_node(Err(error)), None, "{error}");
+        }
+    }
+}

@@ -64,12 +64,17 @@ impl Bench {
     }
 
     fn round_trip(&mut self, of: LinkGeneration, srtt: Duration) {
+        self.probed(of, Some(srtt), srtt);
+    }
+
+    /// - `round_trip`: of the packet loop, if that was among what answered.
+    fn probed(&mut self, of: LinkGeneration, round_trip: Option<Duration>, srtt: Duration) {
         let measure = Measure::Probed {
             loss: Loss {
                 delivered: 2,
                 lost: 0,
             },
-            round_trip: Some(srtt),
+            round_trip,
             srtt,
         };
         self.pair.handle_measure(self.now, of, measure);
@@ -244,6 +249,21 @@ fn after_our_own_stall_loss_is_not_believed_for_a_moment() {
     bench.wait(ms(150));
     bench.sent(100, 1_000);
     assert_eq!(bench.pair.condition(), Condition::Degraded);
+}
+
+#[test]
+fn replies_of_the_packet_loop_alone_outweigh_what_probes_miss() {
+    for (round_trip, condition) in [
+        (Some(ms(70)), Condition::Suspect),
+        (None, Condition::Confirmed),
+    ] {
+        let mut bench = Bench::linked();
+        bench.probed(link(1), round_trip, ms(70));
+        bench.wait(ms(400));
+        let health = Health::Confirmed;
+        bench.pair.handle_health(bench.now, link(1), health);
+        assert_eq!(bench.pair.condition(), condition);
+    }
 }
 
 #[test]
