@@ -9,7 +9,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use router::{
-    advert::{Adjustments, Advert, AdvertError},
+    advert::{Adjustments, Advert, AdvertError, State},
     gossip::MAX_NODES,
     graph::RegionId,
     verified::Verified,
@@ -72,6 +72,11 @@ impl<'a> HeardAdvert<'a> {
     /// Whom it is said to be from.
     pub fn node(&self) -> NodeKey {
         self.statement.node().into()
+    }
+
+    /// What it is said to do. Means something only to decide whether to check who says so.
+    pub fn state(&self) -> State {
+        self.statement.state()
     }
 
     /// Believes it, if that node does say so.

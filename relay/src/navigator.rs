@@ -61,6 +61,11 @@ pub(crate) enum NavigatorEvent {
         /// Where the answer goes.
         answer: oneshot::Sender<Box<Inspection>>,
     },
+    /// The node ends: all neighbours are to know.
+    Leave {
+        /// Told when that is on its way to them, with how long it takes there.
+        said: oneshot::Sender<Duration>,
+    },
     /// A request of ours to a node succeeded, or failed for a reason that is the node's.
     Outcome {
         /// The node.
@@ -164,6 +169,8 @@ pub(crate) struct Navigator {
     wanted: BTreeMap<RouterKey, Vec<String>>,
     /// The roster has yet to hear something of that.
     unsaid: bool,
+    /// Who is to know when the last word is out.
+    leaving: Option<oneshot::Sender<Duration>>,
     /// Kinds of traffic whose ways are to be published.
     rerouted: BTreeSet<Kind>,
     events: mpsc::Receiver<NavigatorEvent>,
@@ -203,6 +210,7 @@ impl Navigator {
             next_sweep: now + SWEEP_EVERY,
             wanted: BTreeMap::new(),
             unsaid: false,
+            leaving: None,
             rerouted: BTreeSet::new(),
             events,
             events_in_row: 0,
@@ -285,6 +293,10 @@ impl Navigator {
                 // Whoever asked may have given up.
                 let _ = answer.send(Box::new(self.inspect(now, of)));
             }
+            NavigatorEvent::Leave { said } => {
+                self.router.handle_leave(now);
+                self.leaving = Some(said);
+            }
             NavigatorEvent::Outcome { node, success } => {
                 self.router.handle_outcome(now, node.into(), success);
             }
@@ -311,8 +323,8 @@ impl Navigator {
             }
             _ => {}
         }
-        let router = &self.router;
-        let expects = |node| router.expects(from.into(), node);
+        let router = &mut self.router;
+        let expects = |node, state| router.expects(from.into(), node, state);
         let is_costly = matches!(frame, Frame::Advert { .. });
         if let Some((message, author)) = self.neighbours.read(frame, expects) {
             self.router.handle_message(now, from.into(), message);
@@ -452,6 +464,10 @@ impl Navigator {
                     self.unsaid = true;
                 }
             }
+        }
+        if let Some(said) = self.leaving.take() {
+            // Whoever ends the node may have run out of time.
+            let _ = said.send(self.neighbours.last_word());
         }
         let (is_warming, is_doubting) = (!self.router.is_warm(now), self.router.doubts().0);
         self.mesh

@@ -36,7 +36,7 @@ use crate::{
     links::Links,
     load::{self, NodeLoad},
     mesh::Mesh,
-    navigator::Navigator,
+    navigator::{Navigator, NavigatorEvent},
     reaper::Reaper,
     roster::{Roster, RosterEvent},
     routes::Routes,
@@ -247,11 +247,17 @@ impl Node {
         }
     }
 
-    /// Ends the node: every peer is told, and what is left at `deadline` is aborted and named.
+    /// Ends the node: the mesh and every peer are told, and what is left at `deadline` is aborted
+    /// and named.
+    ///
+    /// The mesh is told first, and for a round trip or two, half a second and a quarter of the time
+    /// at most, everything works on: a close drops what has not arrived, and traffic that others
+    /// send over this node moves away before it.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropping the future aborts what is left.
     pub async fn shutdown(self, deadline: Instant) -> Vec<Overdue> {
+        self.leave(deadline).await;
         let overdue = self.scope.close(deadline).await;
         for endpoint in &self.endpoints {
             endpoint.close(CloseCode::Shutdown, b"");
@@ -264,6 +270,28 @@ impl Node {
         }
         info!(node = %self.mesh.id, overdue = overdue.len(), "ended");
         overdue
+    }
+
+    /// Says to the mesh that this node leaves, and lets that arrive.
+    async fn leave(&self, deadline: Instant) {
+        let now = clock::now();
+        let until = now + deadline.saturating_duration_since(now) / LEAVE_SHARE;
+        let (said, heard) = oneshot::channel();
+        let leave = async {
+            // An error means that the navigator has ended, and there is nobody to say it.
+            if self
+                .mesh
+                .navigator
+                .send(NavigatorEvent::Leave { said })
+                .await
+                .is_ok()
+                && let Ok(last_word) = heard.await
+            {
+                clock::sleep_until(Some(clock::now() + last_word)).await;
+            }
+        };
+        // Out of time is out of time: the mesh then finds out by itself.
+        let _ = tokio::time::timeout_at(until.into(), leave).await;
     }
 }
 
@@ -392,6 +420,8 @@ const ROSTER_QUEUE: usize = 1_024;
 const NAVIGATOR_QUEUE: usize = 1_024;
 /// A close that is lost is repeated by nobody: half a second covers its way out of the socket.
 const FLUSH_WITHIN: std::time::Duration = std::time::Duration::from_millis(500);
+/// Of the time that an end may take, what the last word may: one part in so many.
+const LEAVE_SHARE: u32 = 4;
 const RESET_CONTEXT: &[u8] = b"causeway quic stateless reset";
 
 #[cfg(test)]

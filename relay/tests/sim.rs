@@ -27,6 +27,8 @@ mod faults;
 #[path = "../../staging/src/sim/fleet.rs"]
 #[expect(unreachable_pub, reason = "staging's library has it too")]
 mod fleet;
+#[path = "sim/leaving.rs"]
+mod leaving;
 #[path = "sim/limits.rs"]
 mod limits;
 #[path = "sim/links.rs"]

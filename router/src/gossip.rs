@@ -25,7 +25,7 @@ pub use self::{
     message::{Absence, Counts, Farewell, Message, Output},
 };
 use crate::{
-    advert::{Advert, MAX_GENERATION, Version},
+    advert::{Advert, MAX_GENERATION, State, Version},
     graph::NodeKey,
     verified::Verified,
 };
@@ -42,6 +42,8 @@ use crate::{
 /// ```
 ///
 /// - An advert is fetched once: from the first that offers it, and after [`DEADLINE`] from another.
+/// - The last word of a neighbour about itself, that it leaves, comes without being asked for: there
+///   is no time to ask. It is taken once on each link, so that it costs one check of a signature.
 /// - Of a node, only a greater version replaces what is held. Older generations and replays are
 ///   refused and counted; whoever offers an older generation is offered the newer one, so that a
 ///   node whose clock was set back learns that it has to move above its former self.
@@ -159,18 +161,40 @@ impl Gossip {
         self.counts
     }
 
-    /// Whether an advert that this neighbour sent was asked for. If not, its signature is not worth
-    /// checking.
-    pub fn expects(&self, from: NodeKey, node: NodeKey) -> bool {
-        self.fetches.is_asked(from, node)
+    /// Whether an advert that this neighbour sent was asked for, or is the neighbour's own last
+    /// word, which is asked for by nobody and looked at once for each link. If not, its signature is
+    /// not worth checking.
+    ///
+    /// - `state`: what the advert says, as far as that can be believed before it is checked.
+    pub fn expects(&mut self, from: NodeKey, node: NodeKey, state: State) -> bool {
+        if self.fetches.is_asked(from, node) {
+            return true;
+        }
+        let is_farewell = from == node && state == State::Left;
+        let neighbour = self.neighbours.get_mut(&from).filter(|_| is_farewell);
+        neighbour.is_some_and(|neighbour| !std::mem::replace(&mut neighbour.has_left, true))
+    }
+
+    /// Whether the last thing that this node said is that it leaves.
+    pub fn has_left(&self, node: NodeKey) -> bool {
+        self.book.known(node).is_some() && self.book.present(node).is_none()
     }
 
     /// This node says something of itself. Ignored unless it is newer than what it said before.
     pub fn handle_own(&mut self, now: Instant, advert: Verified<Advert>) {
         let version = advert.value().version();
-        if version.node == self.own && Some(version) > self.book.known(self.own) {
-            self.book.put(now, advert, Duration::ZERO);
-            self.tell(now, self.own, None);
+        if version.node != self.own || Some(version) <= self.book.known(self.own) {
+            return;
+        }
+        let is_farewell = advert.value().content().state == State::Left;
+        self.book.put(now, advert.clone(), Duration::ZERO);
+        if !is_farewell {
+            return self.tell(now, self.own, None);
+        }
+        // Offered, it would be asked for when nobody is here any more.
+        for peer in self.neighbours.keys().copied().collect::<Vec<_>>() {
+            let (advert, age) = (advert.clone(), Duration::ZERO);
+            self.say(now, peer, Message::Advert { advert, age });
         }
     }
 
@@ -321,14 +345,14 @@ impl Gossip {
     fn on_advert(&mut self, now: Instant, from: NodeKey, advert: Verified<Advert>, age: Duration) {
         let version = advert.value().version();
         let node = version.node;
-        let Some(asked) = self.fetches.delivered(from, version) else {
-            self.counts.unasked += 1;
-            return;
-        };
-        if version < asked {
-            self.on_failure(from);
-        } else {
-            self.fetches.trust(from);
+        match self.fetches.delivered(from, version) {
+            Some(asked) if version < asked => self.on_failure(from),
+            Some(_) => self.fetches.trust(from),
+            None if node == from && advert.value().content().state == State::Left => {}
+            None => {
+                self.counts.unasked += 1;
+                return;
+            }
         }
         let offerers = self.fetches.offerers(node);
         let known = self.book.known(node);

@@ -71,6 +71,11 @@ pub struct Router {
     publish_at: Option<Instant>,
     /// Links that somebody on the way could not use, until when that is believed.
     unreachable: BTreeMap<(NodeKey, NodeKey), Instant>,
+    /// Pairs with nodes that left and are linked still, as they are now: what is told of such links
+    /// would be news for everybody, and of use to nobody.
+    left: BTreeMap<NodeKey, Pair>,
+    /// This node has said its last word.
+    is_leaving: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -165,6 +170,8 @@ impl Router {
             rebuild_at: None,
             publish_at: None,
             unreachable: BTreeMap::new(),
+            left: BTreeMap::new(),
+            is_leaving: false,
             outputs: VecDeque::new(),
             says,
         };
@@ -183,9 +190,19 @@ impl Router {
         }
     }
 
-    /// The node's generation has moved.
+    /// The node's generation has moved. One that leaves stays what it was: above whoever runs in its
+    /// name now, it would take that one out of the mesh.
     pub fn handle_generation(&mut self, now: Instant, generation: u64) {
-        self.publisher.handle_generation(now, generation);
+        if !self.is_leaving {
+            self.publisher.handle_generation(now, generation);
+            self.publish(now);
+        }
+    }
+
+    /// This node ends. Its last word is signed and sent to all neighbours before anything else
+    /// happens, and it says nothing of itself after that.
+    pub fn handle_leave(&mut self, now: Instant) {
+        self.is_leaving = true;
         self.publish(now);
     }
 
@@ -212,6 +229,14 @@ impl Router {
         if peer == self.own {
             return;
         }
+        if self.gossip.has_left(peer) {
+            match pair.linked {
+                true => drop(self.left.insert(peer, pair)),
+                false => drop(self.left.remove(&peer)),
+            }
+            return;
+        }
+        self.left.remove(&peer);
         let before = self.links.told_of(peer);
         if let Some(seen) = self.links.handle_pair(now, peer, pair) {
             self.put_own_link(now, peer, seen);
@@ -234,10 +259,9 @@ impl Router {
         self.drain_gossip(now);
     }
 
-    /// Whether an advert of `node` was asked of this neighbour. If not, its signature is not worth
-    /// checking.
-    pub fn expects(&self, from: NodeKey, node: NodeKey) -> bool {
-        self.gossip.expects(from, node)
+    /// Whether an advert of `node` is worth the check of its signature: see [`Gossip::expects`].
+    pub fn expects(&mut self, from: NodeKey, node: NodeKey, state: State) -> bool {
+        self.gossip.expects(from, node, state)
     }
 
     /// There is traffic for this node. Not meant for each packet.
@@ -387,15 +411,19 @@ impl Router {
     /// Says what is new of this node, if that is worth it.
     fn publish(&mut self, now: Instant) {
         self.publish_at = None;
+        let (state, links) = match self.is_leaving {
+            true => (State::Left, BTreeMap::new()),
+            false => (State::Present(self.service(now)), self.links.told()),
+        };
         let content = Content {
             region: self.says.region,
-            state: State::Present(self.service(now)),
+            state,
             load: self.says.load,
             addresses: self.says.addresses.clone(),
             ports: self.says.ports.clone(),
             release: self.says.release.clone(),
             labels: self.says.labels.clone(),
-            links: self.links.told(),
+            links,
         };
         self.publisher.handle_content(now, content);
         if let Some(advert) = self.publisher.poll_output() {
@@ -483,6 +511,10 @@ impl Router {
         for peer in peers {
             self.put_link(now, node, peer);
         }
+        if let Some(pair) = self.left.remove(&node) {
+            // It is back.
+            self.handle_pair(now, node, pair);
+        }
     }
 
     /// Takes in what a node says of one of its links, and what others found out about it.
@@ -509,7 +541,10 @@ impl Router {
     fn on_gone(&mut self, now: Instant, node: NodeKey, farewell: Farewell) {
         self.graph.remove_node(node);
         self.graph.remove_link(self.own, node);
-        self.links.handle_gone(node);
+        let linked = self.links.handle_gone(node);
+        if let (Farewell::Left, Some(pair)) = (farewell, linked) {
+            self.left.insert(node, pair);
+        }
         self.unreachable
             .retain(|(at, next), _| *at != node && *next != node);
         self.rebuild_soon(now);

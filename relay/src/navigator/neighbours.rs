@@ -1,8 +1,13 @@
 //! What is said to neighbours and what they say, between the router's values and frames.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use router::{advert::Advert, gossip::Message, graph::NodeKey as RouterKey, verified::Verified};
+use router::{
+    advert::{Advert, State},
+    gossip::Message,
+    graph::NodeKey as RouterKey,
+    verified::Verified,
+};
 
 use crate::{
     adverts::{HeardAdvert, Regions, SignAdvertError, sign_advert},
@@ -48,6 +53,18 @@ impl Neighbours {
         }
     }
 
+    /// How long a last word takes that is lost on its way to any of them and sent again: QUIC
+    /// notices that after a round trip and what the receiver may hold an acknowledgement back for,
+    /// 25 ms, twice as long for good measure. No longer than [`MAX_LAST_WORD`], so that nobody's
+    /// silence holds up an end.
+    pub(super) fn last_word(&self) -> Duration {
+        let round_trips = self.links.values().map(|link| link.srtt());
+        let longest = round_trips.max();
+        longest.map_or(Duration::ZERO, |rtt| {
+            (rtt * 2 + ACK_DELAYS).min(MAX_LAST_WORD)
+        })
+    }
+
     /// Says something to a neighbour. What does not get through is found missing by digest.
     pub(super) fn send(&self, peer: NodeKey, message: Message) {
         let Some(link) = self.links.get(&peer) else {
@@ -80,7 +97,7 @@ impl Neighbours {
     pub(super) fn read(
         &mut self,
         frame: Frame,
-        expected: impl Fn(RouterKey) -> bool,
+        expected: impl FnOnce(RouterKey, State) -> bool,
     ) -> Option<(Message, Option<NodeId>)> {
         match frame {
             Frame::AdvertOffer(versions) => Some((Message::Offer(versions), None)),
@@ -94,17 +111,17 @@ impl Neighbours {
         }
     }
 
-    /// What a node says of itself, if it does and was asked.
+    /// What a node says of itself, if it does and is `expected` to.
     fn believe(
         &mut self,
         signed: &[u8],
-        expected: impl Fn(RouterKey) -> bool,
+        expected: impl FnOnce(RouterKey, State) -> bool,
     ) -> Option<(Verified<Advert>, NodeId)> {
         let mesh = self.mesh.clone();
         let believed = HeardAdvert::decode(signed).and_then(|heard| {
-            // Whether it was asked for is looked at before its signature, which costs a thousand
+            // Whether it is expected is looked at before its signature, which costs a thousand
             // times as much.
-            if !expected(heard.node().into()) {
+            if !expected(heard.node().into(), heard.state()) {
                 mesh.counts.adverts_unasked.incr();
                 return Ok(None);
             }
@@ -133,3 +150,8 @@ impl Neighbours {
         sign_advert(&material, &self.regions, advert)
     }
 }
+
+/// Two of QUIC's default delay of acknowledgements, RFC 9000 section 18.2.
+const ACK_DELAYS: Duration = Duration::from_millis(50);
+/// One loss over 225 ms is repaired within it; over more, another neighbour passes the word on.
+const MAX_LAST_WORD: Duration = Duration::from_millis(500);

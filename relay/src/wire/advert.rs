@@ -87,6 +87,11 @@ impl AdvertStatement {
         self.raw.node
     }
 
+    /// What it does, as it says.
+    pub fn state(&self) -> State {
+        self.raw.state
+    }
+
     /// What is said, for [`Advert::try_new`] to check.
     ///
     /// - `region`: what stands for the region's name in this process.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Advert, Content, Version};
+use super::{Advert, Content, State, Version};
 use crate::{
     cost::Measure,
     graph::{Link, NodeKey},
@@ -16,6 +16,7 @@ use crate::{
 ///
 /// | what changed | is told |
 /// | --- | --- |
+/// | that the node left | at once |
 /// | state, addresses, ports, release, labels; a link that came, went or changed its health or size | at once, five in a row, then one a second |
 /// | a round trip by [`PublisherConfig::rtt_percent`] and 2 ms, a loss by [`PublisherConfig::loss_ppm`], the load by [`PublisherConfig::load_permille`] | once in [`PublisherConfig::gap`] |
 /// | nothing, or less | every [`PublisherConfig::refresh`], so that one is not forgotten |
@@ -64,6 +65,7 @@ enum Significance {
     Nothing,
     Measure,
     Event,
+    Farewell,
 }
 
 impl Publisher {
@@ -126,6 +128,8 @@ impl Publisher {
             Significance::Nothing => self.refresh_at,
             Significance::Measure => self.told_at + self.config.gap,
             Significance::Event => self.urgent_at(),
+            // There is no later for it.
+            Significance::Farewell => self.told_at,
         };
         Some(change.min(self.refresh_at))
     }
@@ -174,7 +178,11 @@ impl Publisher {
     }
 
     fn significance(&self, content: &Content) -> Significance {
-        let Some(told) = &self.told else {
+        let told = self.told.as_ref();
+        if content.state == State::Left && told.is_none_or(|told| told.state != State::Left) {
+            return Significance::Farewell;
+        }
+        let Some(told) = told else {
             return Significance::Event;
         };
         let same = told.region == content.region

@@ -271,6 +271,24 @@ fn flapping_link_costs_five_statements_and_then_one_a_second() {
 }
 
 #[test]
+fn last_word_waits_for_nothing_and_is_said_once() {
+    let mut bench = Bench::new();
+    bench
+        .publisher
+        .handle_content(bench.now, bench.content.clone());
+    for step in 0..20 {
+        bench.content.ports = vec![step];
+        bench.tells();
+    }
+    bench.content.ports = vec![99];
+    assert!(!bench.tells(), "there is no room for one more");
+    bench.content.state = State::Left;
+    assert!(bench.tells());
+    bench.now += ms(30_000);
+    assert!(!bench.tells());
+}
+
+#[test]
 fn what_does_not_change_is_told_again_within_two_minutes_and_not_before_one_and_a_half() {
     let mut bench = Bench::new();
     bench.now -= ms(60_000);

@@ -26,6 +26,8 @@ pub(super) struct Neighbour {
     /// It has offered something since the first comparison.
     pub(super) has_listed: bool,
     is_synced: bool,
+    /// A last word of it was looked at already, whoever wrote it.
+    pub(super) has_left: bool,
 }
 
 impl Neighbour {
@@ -39,6 +41,7 @@ impl Neighbour {
             differed: None,
             has_listed: false,
             is_synced: false,
+            has_left: false,
         }
     }
 

@@ -116,7 +116,8 @@ impl Bench {
     /// Offers, and delivers if asked.
     fn tell(&mut self, from: NodeKey, advert: &Verified<Advert>) {
         self.offer(from, &[advert.value().version()]);
-        if self.gossip.expects(from, advert.value().node()) {
+        let (node, state) = (advert.value().node(), advert.value().content().state);
+        if self.gossip.expects(from, node, state) {
             self.deliver(from, advert, Duration::ZERO);
         }
     }
@@ -242,7 +243,7 @@ fn generation_of_a_clock_years_ahead_is_taken_and_one_that_no_clock_has_is_not()
     t.tell(A, &advert(X, MAX_GENERATION, 1));
     assert_eq!(t.held(X), Some((MAX_GENERATION, 1)));
     t.offer(A, &[version(B, MAX_GENERATION + 1, 1)]);
-    assert!(!t.gossip.expects(A, B));
+    assert!(!t.gossip.expects(A, B, State::Present(Service::Serving)));
     assert_eq!(t.gossip.counts().absurd, 1);
 }
 
@@ -358,6 +359,64 @@ fn node_that_says_that_it_left_is_gone_at_once_and_nobody_can_bring_it_back() {
     // It starts again.
     t.tell(B, &advert(X, 2, 1));
     assert_eq!(t.held(X), Some((2, 1)));
+}
+
+fn left(node: NodeKey, generation: u64, sequence: u64) -> Verified<Advert> {
+    let mut left = raw(version(node, generation, sequence));
+    left.state = State::Left;
+    vouched(left)
+}
+
+#[test]
+fn last_word_goes_to_all_neighbours_at_once_and_is_taken_from_its_own_node_unasked() {
+    let mut t = Bench::new();
+    t.gossip.handle_own(t.now, left(ME, 5, 2));
+    t.drain();
+    let said = |to: NodeKey| {
+        let message = Message::Advert {
+            advert: left(ME, 5, 2),
+            age: Duration::ZERO,
+        };
+        (to, message)
+    };
+    assert_eq!(t.sent, [said(A), said(B)]);
+    t.tell(A, &advert(A, 1, 1));
+    t.facts.clear();
+    t.deliver(A, &left(A, 1, 2), Duration::ZERO);
+    assert_eq!(t.facts, [Output::Gone(A, Farewell::Left)]);
+    // And the others hear of it from us.
+    t.sent.clear();
+    t.wait(ms(100));
+    assert_eq!(t.offers_to(B), [version(A, 1, 2)]);
+    assert_eq!(t.gossip.counts().unasked, 0);
+}
+
+#[test]
+fn last_word_of_another_or_of_a_former_life_takes_nobody_out() {
+    let mut t = Bench::new();
+    t.tell(A, &advert(X, 1, 1));
+    t.tell(A, &advert(A, 7, 3));
+    t.deliver(A, &left(X, 1, 2), Duration::ZERO);
+    assert_eq!(t.gossip.counts().unasked, 1, "only its own node may say so");
+    for (from, generation, sequence) in [(A, 6, 99), (A, 7, 2), (A, 7, 3)] {
+        t.deliver(from, &left(A, generation, sequence), Duration::ZERO);
+        t.tell(B, &left(A, generation, sequence));
+    }
+    assert_eq!((t.held(X), t.held(A)), (Some((1, 1)), Some((7, 3))));
+}
+
+#[test]
+fn last_word_that_nobody_asked_for_is_looked_at_once_on_each_link() {
+    let mut t = Bench::new();
+    let serving = State::Present(Service::Serving);
+    assert!(!t.gossip.expects(A, A, serving));
+    assert!(!t.gossip.expects(A, X, State::Left));
+    assert!(!t.gossip.expects(X, X, State::Left), "it is no neighbour");
+    assert!(t.gossip.expects(A, A, State::Left));
+    assert!(!t.gossip.expects(A, A, State::Left), "nor is its forgery");
+    assert!(t.gossip.expects(B, B, State::Left));
+    t.gossip.handle_link(t.now, A);
+    assert!(t.gossip.expects(A, A, State::Left));
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub(super) struct OwnLinks {
 
 #[derive(Debug)]
 struct Own {
+    pair: Pair,
     seen: Link,
     told: LinkHealth,
 }
@@ -56,10 +57,12 @@ impl OwnLinks {
             limit_bytes: pair.limit_bytes,
         };
         let own = self.links.entry(peer).or_insert(Own {
+            pair,
             seen,
             told: seen.health,
         });
         // A link that is gone has no figures of its own; those of the last one stay.
+        own.pair = pair;
         own.seen = Link {
             measure: pair.measure.or(own.seen.measure),
             ..seen
@@ -86,11 +89,12 @@ impl OwnLinks {
         Some(self.links[&peer].seen)
     }
 
-    /// A peer left the mesh.
-    pub(super) fn handle_gone(&mut self, peer: NodeKey) {
+    /// A peer left the mesh. Returns what the pair is if it is linked still.
+    pub(super) fn handle_gone(&mut self, peer: NodeKey) -> Option<Pair> {
         self.guard.handle_forgotten(peer);
-        self.links.remove(&peer);
         self.unlinked.remove(&peer);
+        let own = self.links.remove(&peer);
+        own.map(|own| own.pair).filter(|pair| pair.linked)
     }
 
     /// Time passed. Returns the peers whose links are over for so long that they are nothing to

@@ -1,5 +1,6 @@
 //! What a mesh of routers does together.
 
+mod leaving;
 mod mesh;
 
 use self::mesh::Mesh;

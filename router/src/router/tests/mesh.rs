@@ -84,6 +84,13 @@ impl Mesh {
         }
     }
 
+    /// A node says that it leaves, and is there for a while yet.
+    pub(super) fn leave(&mut self, key: NodeKey) {
+        let now = self.now;
+        self.router_mut(key).handle_leave(now);
+        self.drain(key);
+    }
+
     /// A link comes up.
     pub(super) fn link(&mut self, a: NodeKey, b: NodeKey, rtt_ms: u64) {
         for (a, b) in [(a, b), (b, a)] {
@@ -113,6 +120,21 @@ impl Mesh {
             pair.condition = condition;
             let pair = *pair;
             let now = self.now;
+            self.router_mut(a).handle_pair(now, b, pair);
+            self.drain(a);
+        }
+    }
+
+    /// Both ends measure another round trip.
+    pub(super) fn measure(&mut self, a: NodeKey, b: NodeKey, rtt_ms: u64) {
+        for (a, b) in [(a, b), (b, a)] {
+            let now = self.now;
+            let pair = self.pairs.get_mut(&(a, b)).unwrap();
+            pair.measure = Some(Measure {
+                rtt: Duration::from_millis(rtt_ms),
+                loss: Loss::NONE,
+            });
+            let pair = *pair;
             self.router_mut(a).handle_pair(now, b, pair);
             self.drain(a);
         }
