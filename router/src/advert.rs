@@ -8,16 +8,17 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use self::{
-    publisher::{Publisher, PublisherConfig},
+    publisher::{OUTLIERS_REFRESH, Publisher, PublisherConfig},
     raw::{
         Adjustments, AdvertError, MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_GENERATION,
-        MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LINKS, MAX_PACKET_BYTES,
-        MAX_PORTS, MAX_RELEASE_BYTES, RawAdvert, RawLink,
+        MAX_LABEL_NAME_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LINKS, MAX_OUTCOMES,
+        MAX_PACKET_BYTES, MAX_PORTS, MAX_RELEASE_BYTES, MAX_VIEWS, RawAdvert, RawLink, RawView,
     },
 };
 use crate::{
     cost::Load,
     graph::{Link, Node, NodeKey, RegionId, Service},
+    window::Loss,
 };
 
 /// One node's statement about itself, whole: what it says replaces all that it said before.
@@ -31,7 +32,8 @@ use crate::{
 /// traffic to it or keeps it away; a link is as healthy as the worse of its two reports, so it
 /// cannot revive one that its peer saw fail, and what it draws and does not deliver is found by its
 /// results (see [`outlier`](crate::outlier)). It can report links to nodes that do not exist, which
-/// count for nothing, and at most [`MAX_LINKS`] of them.
+/// count for nothing, and at most [`MAX_LINKS`] of them. What it says of others is one vote among at
+/// least three, on at most [`MAX_VIEWS`] of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advert {
     version: Version,
@@ -68,6 +70,9 @@ pub struct Content {
     pub labels: BTreeMap<String, String>,
     /// What it thinks of its links, by the other end.
     pub links: BTreeMap<NodeKey, Link>,
+    /// What it saw of its own requests lately, by whom it asked: of nodes that it asked often enough
+    /// to compare them with others of their region.
+    pub views: BTreeMap<NodeKey, Loss>,
 }
 
 /// Whether a node is there, and for what.

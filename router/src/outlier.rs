@@ -5,11 +5,11 @@ mod tests;
 mod votes;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use self::votes::{View, outliers};
+use self::votes::{Ballot, View, outliers};
 use crate::window::{Loss, LossWindow, Stretch};
 
 /// Judges the nodes of one region as destinations, by what is seen to succeed there.
@@ -29,7 +29,7 @@ use crate::window::{Loss, LossWindow, Stretch};
 /// - of our requests in half a minute, twenty at least, a share succeeded that is more than
 ///   [`MARGIN`] below the median of the region's others;
 /// - or more than half of at least three nodes, ourselves among them, see it that far below the
-///   others, each by its own figures. A share is only ever compared with others of the same
+///   others, each by its own figures, which come with adverts. A share is only ever compared with others of the same
 ///   observer, so one whose own network is bad sees no outliers.
 ///
 /// An ejected node gets nothing for ten seconds, then twice as long each time, up to five minutes; a
@@ -46,7 +46,8 @@ use crate::window::{Loss, LossWindow, Stretch};
 /// - One that fails some of them: if more than [`MARGIN`], it is ejected; else that share is what it
 ///   can do.
 /// - One that speaks ill of others: it has one vote of at least three, and never takes out more
-///   than half. Good words do not bring a node back.
+///   than half. Good words do not bring a node back. Its figures count by their shares alone, so
+///   large ones weigh no more.
 ///
 /// A timer that fires late forgets what was seen: our own stall made requests fail.
 ///
@@ -57,6 +58,8 @@ use crate::window::{Loss, LossWindow, Stretch};
 pub struct Outliers<N> {
     nodes: BTreeMap<N, Node>,
     observers: BTreeMap<N, BTreeMap<N, View>>,
+    /// Our own vote, as of the last sweep.
+    own: Ballot<N>,
     next_sweep: Instant,
     withheld: u64,
     outputs: VecDeque<Output<N>>,
@@ -129,6 +132,7 @@ impl<N: Ord + Copy> Outliers<N> {
         Self {
             nodes: BTreeMap::new(),
             observers: BTreeMap::new(),
+            own: Ballot::default(),
             next_sweep: now + SWEEP,
             withheld: 0,
             outputs: VecDeque::new(),
@@ -192,15 +196,29 @@ impl<N: Ord + Copy> Outliers<N> {
         }
     }
 
-    /// What `observer` saw of its own requests to `node` in its last half a minute.
+    /// What `observer` saw of its own requests in its last half a minute, node by node. It takes the
+    /// place of all that it said before.
     ///
-    /// The newest counts, for half a minute. Of nodes that do not belong to the region or returned
-    /// since, of observers beyond the bound, and of a node about itself, nothing is kept.
-    pub fn handle_view(&mut self, now: Instant, observer: N, node: N, seen: Loss) {
+    /// That counts until it says something else, up to [`VIEW_AGE`]. Of nodes that do not belong to
+    /// the region or returned since, of observers beyond the bound, and of a node about itself,
+    /// nothing is kept.
+    pub fn handle_views(
+        &mut self,
+        now: Instant,
+        observer: N,
+        views: impl IntoIterator<Item = (N, Loss)>,
+    ) {
+        self.observers.remove(&observer);
+        for (node, seen) in views {
+            self.on_view(now, observer, node, seen);
+        }
+    }
+
+    fn on_view(&mut self, now: Instant, observer: N, node: N, seen: Loss) {
         let Some(known) = self.nodes.get(&node) else {
             return;
         };
-        if observer == node || known.returned_since(now, VIEW_AGE) {
+        if observer == node || known.returned_since(now, VIEW_SPAN) {
             return;
         }
         if !self.observers.contains_key(&observer) && self.observers.len() >= MAX_OBSERVERS {
@@ -265,6 +283,16 @@ impl<N: Ord + Copy> Outliers<N> {
         self.nodes.get(&node).is_some_and(Node::is_ejected)
     }
 
+    /// What we saw of each node that we can compare with others, as of the last sweep.
+    pub fn views(&self) -> impl Iterator<Item = (N, Loss)> {
+        self.own.judged.iter().map(|(node, seen)| (*node, *seen))
+    }
+
+    /// Those of them that we see far below the others.
+    pub fn below(&self) -> &BTreeSet<N> {
+        &self.own.below
+    }
+
     /// How often a node was not ejected because half of the region was already.
     pub fn withheld(&self) -> u64 {
         self.withheld
@@ -295,6 +323,7 @@ impl<N: Ord + Copy> Outliers<N> {
             .iter_mut()
             .map(|(n, node)| (*n, node.window.trailing(now, STRETCH)));
         let own = outliers(own);
+        self.own = own.clone();
         for node in own.below.iter().copied() {
             self.eject(now, node, Reason::Share);
         }
@@ -304,7 +333,7 @@ impl<N: Ord + Copy> Outliers<N> {
             .values()
             .map(|views| outliers(views.iter().map(|(n, view)| (*n, view.seen))));
         for ballot in others.chain([own]) {
-            for node in ballot.judged {
+            for node in ballot.judged.into_keys() {
                 let (below, voters) = votes.entry(node).or_default();
                 *voters += 1;
                 *below += usize::from(ballot.below.contains(&node));
@@ -412,8 +441,16 @@ const STRETCH: Stretch = Stretch {
 const MIN_VOTERS: usize = 3;
 /// Whom we listen to. Beyond it newcomers have no vote until somebody falls silent.
 pub const MAX_OBSERVERS: usize = 32;
-/// How long a view counts: as long as what it describes.
-const VIEW_AGE: Duration = Duration::from_secs(30);
+/// How long what an observer said counts if it says nothing else. Adverts that tell nothing new are
+/// two minutes apart, and half a minute is for their way.
+///
+/// It is longer than what a view describes. If it were not, those who see a node do well, which is
+/// news to nobody and not said again, would have lost their votes by the time that three others speak
+/// ill of it. Ill words are no older than they should be: that a node is no longer far below the
+/// others is said at once, as is that it is.
+pub const VIEW_AGE: Duration = Duration::from_secs(150);
+/// What a view describes. After a node's return, those of that time before it count for nothing.
+const VIEW_SPAN: Duration = Duration::from_secs(30);
 
 /// How often shares are compared.
 const SWEEP: Duration = Duration::from_secs(2);

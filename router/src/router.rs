@@ -411,9 +411,12 @@ impl Router {
     /// Says what is new of this node, if that is worth it.
     fn publish(&mut self, now: Instant) {
         self.publish_at = None;
-        let (state, links) = match self.is_leaving {
-            true => (State::Left, BTreeMap::new()),
-            false => (State::Present(self.service(now)), self.links.told()),
+        let (state, links, views) = match self.is_leaving {
+            true => (State::Left, BTreeMap::new(), BTreeMap::new()),
+            false => {
+                let state = State::Present(self.service(now));
+                (state, self.links.told(), self.destinations.views())
+            }
         };
         let content = Content {
             region: self.says.region,
@@ -424,7 +427,9 @@ impl Router {
             release: self.says.release.clone(),
             labels: self.says.labels.clone(),
             links,
+            views,
         };
+        self.publisher.handle_outliers(self.destinations.below());
         self.publisher.handle_content(now, content);
         if let Some(advert) = self.publisher.poll_output() {
             self.outputs.push_back(Output::Sign(Box::new(advert)));
@@ -504,6 +509,8 @@ impl Router {
         }
         self.wanted.handle_member(now, node, said.region);
         self.destinations.handle_member(now, node, said.region);
+        let views = &advert.content().views;
+        self.destinations.handle_views(now, node, views);
         self.unreachable.retain(|(at, _), _| *at != node);
         let links = &advert.content().links;
         let mut peers: BTreeSet<NodeKey> = links.keys().copied().collect();

@@ -64,6 +64,7 @@ fn raw(id: &NodeId, region: RegionId) -> RawAdvert {
             limit_bytes: 1_382,
             health: LinkHealth::Usable,
         }],
+        views: Vec::new(),
     }
 }
 

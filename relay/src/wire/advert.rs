@@ -2,8 +2,9 @@
 
 use prost::Message;
 use router::{
-    advert::{Advert, RawAdvert, RawLink, State},
+    advert::{Advert, RawAdvert, RawLink, RawView, State},
     graph::{self, LinkHealth, NodeKey, RegionId, Service},
+    window::Loss,
 };
 
 use crate::wire::{
@@ -29,6 +30,7 @@ impl AdvertStatement {
     pub fn decode(bytes: &[u8]) -> Result<Self, StatementError> {
         let m = message::AdvertStatement::decode(bytes).map_err(|_| StatementError::NotProtobuf)?;
         let links = m.links.iter().map(read_link);
+        let views = m.views.iter().map(read_view);
         let ports = m.ports.iter().map(|port| u16::try_from(*port));
         let raw = RawAdvert {
             node: NodeKey(required("node", m.node)?),
@@ -38,6 +40,7 @@ impl AdvertStatement {
             state: state(required("state", m.state)?)?,
             load_permille: required("load_permille", m.load_permille)?,
             links: links.collect::<Result<_, _>>()?,
+            views: views.collect::<Result<_, _>>()?,
             ports: ports
                 .collect::<Result<_, _>>()
                 .map_err(|_| bad("ports", "above 65,535"))?,
@@ -78,6 +81,7 @@ impl AdvertStatement {
             release: Some(content.release.clone()),
             labels: content.labels.clone(),
             links: content.links.iter().map(link_message).collect(),
+            views: content.views.iter().map(view_message).collect(),
         };
         message.encode_to_vec()
     }
@@ -129,6 +133,22 @@ fn link_message((peer, link): (&NodeKey, &graph::Link)) -> message::AdvertLink {
             LinkHealth::Suspect => 2,
             LinkHealth::Down => 3,
         }),
+    }
+}
+
+fn read_view(m: &message::AdvertView) -> Result<RawView, StatementError> {
+    Ok(RawView {
+        node: NodeKey(required("view.node", m.node)?),
+        delivered: required("view.delivered", m.delivered)?,
+        lost: required("view.lost", m.lost)?,
+    })
+}
+
+fn view_message((node, seen): (&NodeKey, &Loss)) -> message::AdvertView {
+    message::AdvertView {
+        node: Some(node.0),
+        delivered: Some(seen.delivered),
+        lost: Some(seen.lost),
     }
 }
 

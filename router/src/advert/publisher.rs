@@ -1,6 +1,9 @@
 //! When a node's own changes are worth telling.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use super::{Advert, Content, State, Version};
 use crate::{
@@ -19,10 +22,16 @@ use crate::{
 /// | that the node left | at once |
 /// | state, addresses, ports, release, labels; a link that came, went or changed its health or size | at once, five in a row, then one a second |
 /// | a round trip by [`PublisherConfig::rtt_percent`] and 2 ms, a loss by [`PublisherConfig::loss_ppm`], the load by [`PublisherConfig::load_permille`] | once in [`PublisherConfig::gap`] |
+/// | which nodes this one sees far below the others of their regions | at once, three in a row, then one in ten seconds |
+/// | nothing, while there are such nodes | every [`OUTLIERS_REFRESH`] |
 /// | nothing, or less | every [`PublisherConfig::refresh`], so that one is not forgotten |
 ///
 /// Changes are measured from what was last told, not from what was last measured, so that a slow
 /// drift is told too.
+///
+/// What this node saw of its own requests goes with every statement and is none by itself: figures
+/// of nodes that do well move all the time, and mean the same to all who hear them. A node that falls
+/// behind is news, and so is one that is back.
 ///
 /// Give the current state to [`Publisher::handle_content`], then drain [`Publisher::poll_output`],
 /// then arm [`Publisher::poll_timeout`]. `now` must never go backwards.
@@ -36,8 +45,11 @@ pub struct Publisher {
     content: Option<Content>,
     /// How much the content differs from what was told: compared once, asked for at every timer.
     difference: Significance,
-    /// Until when urgent statements are paid for at their rate; ahead of now by at most a burst.
-    paid_until: Instant,
+    urgent: Pace,
+    /// Whom this node sees far below the others now, and as of what was told.
+    outliers: BTreeSet<NodeKey>,
+    told_outliers: BTreeSet<NodeKey>,
+    outliers_pace: Pace,
     refresh_at: Instant,
     output: Option<Advert>,
 }
@@ -64,8 +76,18 @@ pub struct PublisherConfig {
 enum Significance {
     Nothing,
     Measure,
+    Outlier,
     Event,
     Farewell,
+}
+
+/// How often something may be said: a burst, and then at a rate.
+#[derive(Debug)]
+struct Pace {
+    every: Duration,
+    burst: u32,
+    /// Until when what was said is paid for at its rate; ahead of now by at most a burst.
+    paid_until: Instant,
 }
 
 impl Publisher {
@@ -91,7 +113,10 @@ impl Publisher {
             told_at: now,
             content: None,
             difference: Significance::Event,
-            paid_until: now,
+            urgent: Pace::new(URGENT_EVERY, URGENT_BURST, now),
+            outliers: BTreeSet::new(),
+            told_outliers: BTreeSet::new(),
+            outliers_pace: Pace::new(OUTLIERS_EVERY, OUTLIERS_BURST, now),
             refresh_at: now,
             output: None,
         }
@@ -105,6 +130,11 @@ impl Publisher {
         self.difference = self.significance(&content);
         self.content = Some(content);
         self.judge(now);
+    }
+
+    /// Whom this node sees far below the others of their regions, by the views of the next content.
+    pub fn handle_outliers(&mut self, outliers: BTreeSet<NodeKey>) {
+        self.outliers = outliers;
     }
 
     /// The node's generation is another: it is to speak as that from now on, and at once.
@@ -127,7 +157,8 @@ impl Publisher {
         let change = match self.difference {
             Significance::Nothing => self.refresh_at,
             Significance::Measure => self.told_at + self.config.gap,
-            Significance::Event => self.urgent_at(),
+            Significance::Outlier => self.outliers_pace.at(self.told_at),
+            Significance::Event => self.urgent.at(self.told_at),
             // There is no later for it.
             Significance::Farewell => self.told_at,
         };
@@ -153,28 +184,27 @@ impl Publisher {
     }
 
     fn tell(&mut self, now: Instant, content: Content) {
-        if self.difference == Significance::Event {
-            self.paid_until = self.paid_until.max(now) + URGENT_EVERY;
+        match self.difference {
+            Significance::Event => self.urgent.pay(now),
+            Significance::Outlier => self.outliers_pace.pay(now),
+            Significance::Nothing | Significance::Measure | Significance::Farewell => {}
         }
+        self.told_outliers.clone_from(&self.outliers);
         self.version.sequence += 1;
         self.told = Some(content.clone());
         self.difference = Significance::Nothing;
         self.told_at = now;
-        let quarter = self.config.refresh.as_micros() as u64 / 4;
+        let refresh = match self.outliers.is_empty() {
+            true => self.config.refresh,
+            false => self.config.refresh.min(OUTLIERS_REFRESH),
+        };
+        let quarter = refresh.as_micros() as u64 / 4;
         let early = Duration::from_micros(self.random.below(quarter.max(1)));
-        self.refresh_at = now + self.config.refresh - early;
+        self.refresh_at = now + refresh - early;
         self.output = Some(Advert {
             version: self.version,
             content,
         });
-    }
-
-    /// From when on there is room for another urgent statement.
-    fn urgent_at(&self) -> Instant {
-        let burst = URGENT_EVERY * (URGENT_BURST - 1);
-        self.paid_until
-            .checked_sub(burst)
-            .map_or(self.told_at, |at| at.max(self.told_at))
     }
 
     fn significance(&self, content: &Content) -> Significance {
@@ -197,6 +227,7 @@ impl Publisher {
         }
         let load = told.load.as_permille().abs_diff(content.load.as_permille());
         let most = match load >= self.config.load_permille {
+            _ if self.outliers != self.told_outliers => Significance::Outlier,
             true => Significance::Measure,
             false => Significance::Nothing,
         };
@@ -228,6 +259,27 @@ impl Publisher {
     }
 }
 
+impl Pace {
+    fn new(every: Duration, burst: u32, now: Instant) -> Self {
+        Self {
+            every,
+            burst,
+            paid_until: now,
+        }
+    }
+
+    /// From when on there is room for another one; not before `least`.
+    fn at(&self, least: Instant) -> Instant {
+        let burst = self.every * (self.burst - 1);
+        let at = self.paid_until.checked_sub(burst);
+        at.map_or(least, |at| at.max(least))
+    }
+
+    fn pay(&mut self, now: Instant) {
+        self.paid_until = self.paid_until.max(now) + self.every;
+    }
+}
+
 impl Default for PublisherConfig {
     fn default() -> Self {
         Self {
@@ -246,3 +298,11 @@ const LEAST_RTT: Duration = Duration::from_millis(2);
 const URGENT_EVERY: Duration = Duration::from_secs(1);
 /// A drain, a lost link and its return are told without waiting for each other.
 const URGENT_BURST: u32 = 5;
+/// A node that fails, its return, and another one that fails, are told as they are seen; what goes
+/// up and down costs six statements a minute.
+const OUTLIERS_EVERY: Duration = Duration::from_secs(10);
+const OUTLIERS_BURST: u32 = 3;
+/// How long a statement that speaks ill of somebody is the last one, at most. What it describes is
+/// half a minute; and whoever could not take it, because the node had just returned, hears it again
+/// when it can.
+pub const OUTLIERS_REFRESH: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@ use super::{Advert, Content, State, Version};
 use crate::{
     cost::{Load, Loss, Measure},
     graph::{Link, LinkHealth, NodeKey, RegionId},
+    window,
 };
 
 /// An advert as it was decoded: nothing is checked.
@@ -33,6 +34,19 @@ pub struct RawAdvert {
     pub labels: BTreeMap<String, String>,
     /// Its links, in any order.
     pub links: Vec<RawLink>,
+    /// What it saw of its own requests, in any order.
+    pub views: Vec<RawView>,
+}
+
+/// What the node of a [`RawAdvert`] saw of its own requests to one other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RawView {
+    /// Whom it asked.
+    pub node: NodeKey,
+    /// How many requests succeeded.
+    pub delivered: u64,
+    /// How many failed for a reason that is that node's.
+    pub lost: u64,
 }
 
 /// One link of a [`RawAdvert`].
@@ -61,6 +75,8 @@ pub struct Adjustments {
     pub limit: u32,
     /// Loads above what fits.
     pub load: u32,
+    /// Requests above [`MAX_OUTCOMES`].
+    pub outcomes: u32,
 }
 
 /// Why an advert is refused whole.
@@ -70,6 +86,11 @@ pub enum AdvertError {
     DuplicateLink {
         /// Which.
         peer: NodeKey,
+    },
+    /// The same node is judged twice.
+    DuplicateView {
+        /// Which.
+        node: NodeKey,
     },
     /// The generation leaves no room above it, so that no later start could outgrow it.
     Generation {
@@ -122,6 +143,15 @@ impl Advert {
                 return Err(AdvertError::DuplicateLink { peer: link.peer });
             }
         }
+        let mut views = BTreeMap::new();
+        for view in &raw.views {
+            if views
+                .insert(view.node, view.adjusted(&mut adjusted))
+                .is_some()
+            {
+                return Err(AdvertError::DuplicateView { node: view.node });
+            }
+        }
         let load = clamp(raw.load_permille, u64::from(u16::MAX), &mut adjusted.load);
         let advert = Self {
             version: Version {
@@ -138,6 +168,7 @@ impl Advert {
                 release: raw.release,
                 labels: raw.labels,
                 links,
+                views,
             },
         };
         Ok((advert, adjusted))
@@ -161,10 +192,19 @@ impl RawLink {
     }
 }
 
+impl RawView {
+    fn adjusted(&self, adjusted: &mut Adjustments) -> window::Loss {
+        window::Loss {
+            delivered: clamp(self.delivered, MAX_OUTCOMES, &mut adjusted.outcomes),
+            lost: clamp(self.lost, MAX_OUTCOMES, &mut adjusted.outcomes),
+        }
+    }
+}
+
 impl Adjustments {
     /// How many there were.
     pub fn total(&self) -> u32 {
-        self.rtt + self.loss + self.limit + self.load
+        self.rtt + self.loss + self.limit + self.load + self.outcomes
     }
 }
 
@@ -182,6 +222,7 @@ fn check(raw: &RawAdvert) -> Result<(), AdvertError> {
     count("ports", raw.ports.len(), MAX_PORTS)?;
     count("labels", raw.labels.len(), MAX_LABELS)?;
     count("links", raw.links.len(), MAX_LINKS)?;
+    count("views", raw.views.len(), MAX_VIEWS)?;
     let length = |field, text: &str, limit_bytes| match text.len() > limit_bytes {
         true => Err(AdvertError::TooLong {
             field,
@@ -213,6 +254,9 @@ impl fmt::Display for AdvertError {
             Self::DuplicateLink { peer } => {
                 write!(f, "the link to {:016x} is listed twice", peer.0)
             }
+            Self::DuplicateView { node } => {
+                write!(f, "the node {:016x} is judged twice", node.0)
+            }
             Self::Generation { got } => {
                 write!(f, "generation is {got}, limit is {MAX_GENERATION}")
             }
@@ -233,6 +277,10 @@ const MILLION: u64 = 1_000_000;
 /// Five times what 300 nodes in ten regions have at most, and more than twice what they have in 33,
 /// see [`wish`](crate::wanted::wish); links on demand are few beside.
 pub const MAX_LINKS: usize = 256;
+/// Whom one node asks twenty times in half a minute; 1.3 KB.
+pub const MAX_VIEWS: usize = 64;
+/// A hundred million a second for half a minute. Only shares are compared.
+pub const MAX_OUTCOMES: u64 = u32::MAX as u64;
 /// As in a Hello. A dial races them, so that each more costs every dialer a handshake.
 pub const MAX_ADDRESSES: usize = 16;
 /// A DNS name of 253 bytes, a colon and a port.

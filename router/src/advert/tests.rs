@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{
     cost::{Loss, Measure},
@@ -34,6 +36,7 @@ fn raw() -> RawAdvert {
         release: "1.0".into(),
         labels: BTreeMap::new(),
         links: vec![raw_link(PEER)],
+        views: vec![raw_view(PEER)],
     }
 }
 
@@ -44,6 +47,14 @@ fn raw_link(peer: NodeKey) -> RawLink {
         loss_ppm: 0,
         limit_bytes: 1_200,
         health: LinkHealth::Usable,
+    }
+}
+
+fn raw_view(node: NodeKey) -> RawView {
+    RawView {
+        node,
+        delivered: 95,
+        lost: 5,
     }
 }
 
@@ -117,6 +128,23 @@ fn links_to_oneself_and_links_said_twice_are_refused() {
         refusal(|raw| raw.links.push(raw_link(PEER))),
         Some(AdvertError::DuplicateLink { peer: PEER })
     );
+    assert_eq!(
+        refusal(|raw| raw.views.push(raw_view(PEER))),
+        Some(AdvertError::DuplicateView { node: PEER })
+    );
+}
+
+#[test]
+fn as_many_nodes_are_judged_as_stated_and_not_one_more() {
+    let views = |count: usize| (0..count as u64).map(|node| raw_view(NodeKey(node)));
+    assert_eq!(refusal(|raw| raw.views = views(MAX_VIEWS).collect()), None);
+    let too_many = AdvertError::TooMany {
+        field: "views",
+        got: MAX_VIEWS + 1,
+        limit: MAX_VIEWS,
+    };
+    let got = refusal(|raw| raw.views = views(MAX_VIEWS + 1).collect());
+    assert_eq!(got, Some(too_many));
 }
 
 #[test]
@@ -126,6 +154,8 @@ fn absurd_figures_become_the_worst_sensible_ones_and_are_counted() {
     raw.links[0].rtt_us = Some(u64::MAX);
     raw.links[0].loss_ppm = 1_000_001;
     raw.links[0].limit_bytes = 70_000;
+    raw.views[0].delivered = u64::MAX;
+    raw.views[0].lost = u64::MAX;
     let (advert, adjusted) = Advert::try_new(raw).unwrap();
     let link = advert.content().links[&PEER];
     let measure = link.measure.unwrap();
@@ -135,6 +165,8 @@ fn absurd_figures_become_the_worst_sensible_ones_and_are_counted() {
     assert_eq!(advert.content().load, Load::from_permille(u16::MAX));
     assert_eq!((adjusted.rtt, adjusted.loss), (1, 1));
     assert_eq!((adjusted.limit, adjusted.load), (1, 1));
+    assert_eq!(advert.content().views[&PEER].packets(), 2 * MAX_OUTCOMES);
+    assert_eq!(adjusted.outcomes, 2);
     assert_eq!(Advert::try_new(self::raw()).unwrap().1.total(), 0);
 }
 
@@ -268,6 +300,57 @@ fn flapping_link_costs_five_statements_and_then_one_a_second() {
     }
     // Eight seconds in all.
     assert!((12..=14).contains(&told), "{told}");
+}
+
+#[test]
+fn node_far_below_the_others_is_told_at_once_three_times_and_then_every_ten_seconds() {
+    let mut bench = Bench::new();
+    let mut told = Vec::new();
+    for second in 0..60 {
+        bench.now += ms(1_000);
+        let outliers = BTreeSet::from_iter((second % 2 == 0).then_some(PEER));
+        bench.publisher.handle_outliers(outliers);
+        if bench.tells() {
+            told.push(second);
+        }
+    }
+    assert_eq!(told[..3], [0, 1, 2]);
+    assert!((7..=9).contains(&told.len()), "{told:?}");
+}
+
+#[test]
+fn figures_of_nodes_that_do_well_are_no_statement_and_go_with_the_next() {
+    let mut bench = Bench::new();
+    let seen = |lost| crate::window::Loss {
+        delivered: 100,
+        lost,
+    };
+    for lost in 0..100 {
+        bench.content.views.insert(PEER, seen(lost));
+        assert!(!bench.tells());
+    }
+    bench.now += ms(60_000);
+    bench.publisher.handle_timeout(bench.now);
+    let advert = bench.publisher.poll_output().unwrap();
+    assert_eq!(advert.content().views[&PEER], seen(99));
+}
+
+#[test]
+fn ill_words_are_said_again_within_half_a_minute_as_long_as_they_hold() {
+    let mut bench = Bench::new();
+    bench.publisher.handle_outliers(BTreeSet::from([PEER]));
+    assert!(bench.tells());
+    for _ in 0..5 {
+        let due = bench.publisher.poll_timeout().unwrap();
+        let after = due - bench.now;
+        assert!(after > ms(22_000) && after <= OUTLIERS_REFRESH, "{after:?}");
+        bench.now = due;
+        assert!(bench.tells());
+    }
+    bench.publisher.handle_outliers(BTreeSet::new());
+    assert!(bench.tells());
+    let due = bench.publisher.poll_timeout().unwrap();
+    assert!(due - bench.now > ms(90_000));
 }
 
 #[test]

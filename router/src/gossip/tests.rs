@@ -54,6 +54,7 @@ fn raw(version: Version) -> RawAdvert {
         release: String::new(),
         labels: BTreeMap::new(),
         links: Vec::new(),
+        views: Vec::new(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! Who is far below the others, as one observer sees it.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::MARGIN;
 use crate::window::Loss;
@@ -13,24 +16,33 @@ pub(super) struct View {
 }
 
 /// One observer's judgement of a region.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ballot<N> {
-    /// Those it has seen enough of, among enough others.
-    pub(super) judged: BTreeSet<N>,
+    /// Those it has seen enough of, among enough others, and what it has seen.
+    pub(super) judged: BTreeMap<N, Loss>,
     /// Those of them that are outliers.
     pub(super) below: BTreeSet<N>,
+}
+
+impl<N> Default for Ballot<N> {
+    /// That of one who has seen nothing.
+    fn default() -> Self {
+        Self {
+            judged: BTreeMap::new(),
+            below: BTreeSet::new(),
+        }
+    }
 }
 
 /// Compares what one observer saw of each node with what it saw of the others.
 pub(super) fn outliers<N: Ord + Copy>(seen: impl Iterator<Item = (N, Loss)>) -> Ballot<N> {
     let enough = seen.filter(|(_, loss)| loss.packets() >= MIN_OUTCOMES);
-    let mut shares: Vec<(u64, N)> = enough.map(|(node, loss)| (share(loss), node)).collect();
+    let judged: BTreeMap<N, Loss> = enough.collect();
+    let shares = judged.iter().map(|(node, loss)| (share(*loss), *node));
+    let mut shares: Vec<(u64, N)> = shares.collect();
     shares.sort_unstable();
     if shares.len() <= MIN_OTHERS {
-        return Ballot {
-            judged: BTreeSet::new(),
-            below: BTreeSet::new(),
-        };
+        return Ballot::default();
     }
     // The lower median of the others. An outlier is among the first, and leaves a gap there.
     let middle = (shares.len() - 2) / 2;
@@ -39,7 +51,7 @@ pub(super) fn outliers<N: Ord + Copy>(seen: impl Iterator<Item = (N, Loss)>) -> 
     let below = below.filter(|(at, (share, _))| share + MARGIN < median(*at));
     Ballot {
         below: below.map(|(_, (_, node))| *node).collect(),
-        judged: shares.iter().map(|(_, node)| *node).collect(),
+        judged,
     }
 }
 

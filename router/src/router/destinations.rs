@@ -1,19 +1,22 @@
 //! Which nodes fail what they are asked, region by region.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
 use crate::{
+    advert::MAX_VIEWS,
     graph::{NodeKey, RegionId},
     outlier::{Outliers, Output, Reason},
+    window::Loss,
 };
 
 /// Judges every node as a destination, among those of its region: see
 /// [`outlier`](crate::outlier).
 ///
-/// Only this node's own requests count: what the others see is not exchanged.
+/// This node's own requests count, and as a vote what each other node says of its own.
 #[derive(Debug, Default)]
 pub(super) struct Destinations {
     regions: BTreeMap<RegionId, Outliers<NodeKey>>,
@@ -52,6 +55,44 @@ impl Destinations {
     pub(super) fn handle_gone(&mut self, now: Instant, node: NodeKey) {
         let region = self.members.remove(&node);
         self.leave(now, node, region);
+        self.handle_views(now, node, &BTreeMap::new());
+    }
+
+    /// What another node saw of its own requests, all of it.
+    pub(super) fn handle_views(
+        &mut self,
+        now: Instant,
+        observer: NodeKey,
+        views: &BTreeMap<NodeKey, Loss>,
+    ) {
+        for (region, outliers) in &mut self.regions {
+            let here = views
+                .iter()
+                .filter(|(node, _)| self.members.get(node) == Some(region));
+            outliers.handle_views(now, observer, here.map(|(node, seen)| (*node, *seen)));
+        }
+    }
+
+    /// What this node saw of its own requests, for others: first those that it sees far below the
+    /// others of their region, then those that it asked most.
+    pub(super) fn views(&self) -> BTreeMap<NodeKey, Loss> {
+        let of_region = |outliers: &Outliers<NodeKey>| {
+            let views = outliers.views().map(|(node, seen)| {
+                let is_below = outliers.below().contains(&node);
+                (Reverse((is_below, seen.packets())), node, seen)
+            });
+            views.collect::<Vec<_>>()
+        };
+        let mut views: Vec<_> = self.regions.values().flat_map(of_region).collect();
+        views.sort_unstable_by_key(|(order, node, _)| (*order, *node));
+        let told = views.into_iter().take(MAX_VIEWS);
+        told.map(|(_, node, seen)| (node, seen)).collect()
+    }
+
+    /// Those that this node sees far below the others of their region.
+    pub(super) fn below(&self) -> BTreeSet<NodeKey> {
+        let below = self.regions.values().flat_map(Outliers::below);
+        below.copied().collect()
     }
 
     /// A request of ours to a node succeeded, or failed for a reason that is the node's.

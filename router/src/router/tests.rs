@@ -2,6 +2,7 @@
 
 mod leaving;
 mod mesh;
+mod votes;
 
 use self::mesh::Mesh;
 use super::*;

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use router::{
     advert::{
         MAX_ADDRESS_BYTES, MAX_ADDRESSES, MAX_GENERATION, MAX_LABEL_NAME_BYTES,
-        MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LINKS, MAX_PACKET_BYTES, MAX_PORTS,
-        MAX_RELEASE_BYTES,
+        MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_LINKS, MAX_OUTCOMES, MAX_PACKET_BYTES, MAX_PORTS,
+        MAX_RELEASE_BYTES, MAX_VIEWS,
     },
     cost::Measure,
 };
@@ -35,6 +35,11 @@ fn small() -> RawAdvert {
         release: "0123abcd".to_owned(),
         labels: BTreeMap::from([("canary".to_owned(), "no".to_owned())]),
         links: vec![link],
+        views: vec![RawView {
+            node: NodeKey(3),
+            delivered: 40,
+            lost: 60,
+        }],
     }
 }
 
@@ -68,6 +73,11 @@ fn the_longest_advert_comes_back_and_fits_a_statement() {
         limit_bytes: MAX_PACKET_BYTES.into(),
         health: LinkHealth::Down,
     });
+    let views = (0..MAX_VIEWS as u64).map(|number| RawView {
+        node: NodeKey(u64::MAX - number),
+        delivered: MAX_OUTCOMES,
+        lost: MAX_OUTCOMES,
+    });
     let address = format!("{}:65535", "a".repeat(MAX_ADDRESS_BYTES - 6));
     let longest = advert(RawAdvert {
         generation: MAX_GENERATION,
@@ -80,6 +90,7 @@ fn the_longest_advert_comes_back_and_fits_a_statement() {
             .map(|number| (name(number), "x".repeat(MAX_LABEL_VALUE_BYTES)))
             .collect(),
         links: links.collect(),
+        views: views.collect(),
         ..small()
     });
     let bytes = AdvertStatement::encode(&longest, "eu-west");
@@ -123,9 +134,10 @@ fn absurd_figures_are_decoded_for_the_router_to_adjust() {
         m.links[0].rtt_us = Some(u64::MAX);
         m.links[0].loss_ppm = Some(u64::MAX);
         m.links[0].limit_bytes = Some(u64::MAX);
+        m.views[0].lost = Some(u64::MAX);
     });
     let (advert, adjusted) = Advert::try_new(got.unwrap().into_raw(REGION)).unwrap();
-    assert_eq!(adjusted.total(), 4);
+    assert_eq!(adjusted.total(), 5);
     let link = advert.content().links[&NodeKey(2)];
     assert_eq!(link.measure.unwrap().rtt, Measure::MAX_RTT);
 }

@@ -84,6 +84,7 @@ impl Fleet {
                 release: "r".repeat(64),
                 labels: BTreeMap::new(),
                 links: BTreeMap::new(),
+                views: BTreeMap::new(),
             },
             facts: Vec::new(),
             sent_bytes: 0,

@@ -149,8 +149,13 @@ impl Mesh {
 
     /// What `node` asks of another fails.
     pub(super) fn fail(&mut self, node: NodeKey, other: NodeKey) {
+        self.outcome(node, other, false);
+    }
+
+    /// What `node` asks of another succeeds or fails.
+    pub(super) fn outcome(&mut self, node: NodeKey, other: NodeKey, success: bool) {
         let now = self.now;
-        self.router_mut(node).handle_outcome(now, other, false);
+        self.router_mut(node).handle_outcome(now, other, success);
         self.drain(node);
     }
 
