@@ -6,14 +6,19 @@ mod arguments;
 mod ask;
 mod check;
 mod pki;
+mod policy;
 mod table;
 
 use std::{error::Error, ffi::OsString, fmt, io, io::Write, process::ExitCode};
 
 use clap::Parser;
 
-use self::arguments::{Arguments, Command, ConfigCommand, NodeArguments, PolicyCommand};
-pub use self::pki::{Issue, PkiCommand};
+use self::arguments::{Arguments, Command, ConfigCommand, NodeArguments};
+use self::policy::PolicyCommand;
+pub use self::{
+    pki::{Issue, IssueAdmin, PkiCommand},
+    policy::SignPolicy,
+};
 use crate::{
     config::{Config, ConfigError, example},
     process,
@@ -30,6 +35,8 @@ pub struct Program {
     pub node: fn(Config) -> Result<(), Failure>,
     /// Makes keys and certificates; returns what to print.
     pub pki: fn(PkiCommand) -> Result<String, Failure>,
+    /// Signs a policy of the fleet; returns what to print.
+    pub sign: fn(SignPolicy) -> Result<String, Failure>,
 }
 
 impl fmt::Debug for Program {
@@ -92,6 +99,10 @@ fn run(command: Command, program: Program, out: &mut dyn Write) -> Result<(), St
         Command::Ping(ping) => ask::ping(&ping, out),
         Command::Trace(ping) => ask::trace(&ping, out),
         Command::Policy(PolicyCommand::Show(ask)) => ask::policy(&ask, out),
+        Command::Policy(PolicyCommand::Sign(policy)) => {
+            let said = (program.sign)(policy).map_err(Stop::Failed)?;
+            Ok(writeln!(out, "{said}")?)
+        }
         Command::Policy(PolicyCommand::Apply { file, ask }) => ask::apply(&file, &ask, out),
         Command::Explain(explain) => ask::explain(&explain, out),
     }
@@ -138,6 +149,7 @@ const USAGE: u8 = 2;
 pub const PROGRAM: Program = Program {
     node: process::run,
     pki: process::make_certificates,
+    sign: process::sign_policy,
 };
 
 #[cfg(test)]

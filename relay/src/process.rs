@@ -1,25 +1,28 @@
 //! A node as a process: its threads, its signals and its admin API.
 
 use std::{
-    io,
+    collections::BTreeMap,
+    fs, io,
     path::Path,
     sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use router::policy::FleetPolicy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     admin::{self, AdminListener},
-    cli::{Failure, PkiCommand},
+    cli::{Failure, PkiCommand, SignPolicy},
     clock,
     config::Config,
     host::{self, WorkerRuntime},
-    identity::{FileCertificates, Files, RequiredName, pki},
+    identity::{Administrator, FileCertificates, Files, RequiredName, pki},
     node::Node,
+    policies,
     telemetry::Metrics,
 };
 
@@ -57,7 +60,7 @@ pub fn run(config: Config) -> Result<(), Failure> {
 /// Does what `causeway pki` was asked to, and tells what it made.
 ///
 /// # Errors
-/// As [`pki::init`] and [`pki::issue`].
+/// As [`pki::init`], [`pki::issue`] and [`pki::issue_administrator`].
 pub fn make_certificates(command: PkiCommand) -> Result<String, Failure> {
     let now = host::date();
     match command {
@@ -85,7 +88,47 @@ pub fn make_certificates(command: PkiCommand) -> Result<String, Failure> {
                 issued.id.uri(),
             ))
         }
+        PkiCommand::Admin(issue) => {
+            let out = issue.out.as_deref().unwrap_or(&issue.dir);
+            let issued = pki::issue_administrator(&issue.dir, &issue.name, out, issue.days, now)?;
+            Ok(format!(
+                "made {} and {} for {}",
+                issued.certificate.display(),
+                issued.key.display(),
+                issued.id.uri(),
+            ))
+        }
     }
+}
+
+/// Signs a policy as `causeway policy sign` was asked to, and tells where it is.
+///
+/// # Errors
+/// As [`Administrator::load`] and [`policies::sign_policy`]; the file cannot be written.
+pub fn sign_policy(asked: SignPolicy) -> Result<String, Failure> {
+    let administrator = Administrator::load(asked.certificate, asked.key)?;
+    let days = Duration::from_secs(u64::from(asked.days) * 86_400);
+    let today = host::date().duration_since(SystemTime::UNIX_EPOCH)?;
+    let mut weights = BTreeMap::new();
+    for (release, weight) in asked.weights {
+        if weights.insert(release.clone(), weight).is_some() {
+            return Err(format!("{release} is given two weights").into());
+        }
+    }
+    let policy = FleetPolicy {
+        epoch: asked.epoch,
+        expires: today + days,
+        weights,
+        condemned: asked.condemned.into_iter().collect(),
+    };
+    let signed = policies::sign_policy(&administrator, policy)?;
+    let out = asked.out.display();
+    fs::write(&asked.out, signed).map_err(|error| format!("{out}: {error}"))?;
+    let by = administrator.id();
+    Ok(format!(
+        "made {out}, epoch {} signed by {by}; `causeway policy apply {out}` brings it to a node",
+        asked.epoch
+    ))
 }
 
 fn single_threaded() -> io::Result<tokio::runtime::Runtime> {

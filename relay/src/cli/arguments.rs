@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser};
 
-use super::pki::PkiCommand;
+use super::{pki::PkiCommand, policy::PolicyCommand};
 use crate::{admin::AdminAddress, telemetry::logs::LogFormat};
 
 /// Carries real-time traffic between regions over a mesh of QUIC links.
@@ -22,7 +22,7 @@ pub(super) enum Command {
     /// Checks a configuration, or prints an example of one.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Makes a private authority and the certificates of nodes.
+    /// Makes a private authority and the certificates of nodes and administrators.
     #[command(subcommand)]
     Pki(PkiCommand),
     /// Shows a running node: who it is, whether it is ready, what it carries.
@@ -43,7 +43,7 @@ pub(super) enum Command {
     ///
     /// Ends with code 1 if none came back from the destination.
     Trace(Ping),
-    /// Shows the policy of the fleet, or brings a new one.
+    /// Shows the policy of the fleet, signs one, or brings it to a node.
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Says why something is as it is.
@@ -70,19 +70,6 @@ pub(super) enum ConfigCommand {
     },
     /// Prints a file that explains every key.
     Example,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum PolicyCommand {
-    /// Shows the policy that a running node goes by.
-    Show(Ask),
-    /// Brings a signed policy to a running node, which passes it on to all others.
-    Apply {
-        /// The policy, as an administrator signed it.
-        file: PathBuf,
-        #[command(flatten)]
-        ask: Ask,
-    },
 }
 
 #[derive(Debug, Subcommand)]

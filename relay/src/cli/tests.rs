@@ -12,6 +12,7 @@ use crate::admin::{AdminAddress, fake::FakeNode};
 const TEST: Program = Program {
     node: |config| Err(format!("ran {}", config.id()).into()),
     pki: |command| Ok(format!("{command:?}")),
+    sign: |policy| Ok(format!("{policy:?}")),
 };
 
 /// What a command line prints, or the message and the code it fails with.
@@ -69,12 +70,14 @@ fn every_command_is_well_formed_and_has_a_help() {
         "pki --help",
         "pki init --help",
         "pki issue --help",
+        "pki admin --help",
         "status --help",
         "peers --help",
         "tasks --help",
         "policy --help",
         "policy show --help",
         "policy apply --help",
+        "policy sign --help",
         "explain --help",
         "explain peer --help",
         "explain route --help",
@@ -110,6 +113,7 @@ fn odd_command_lines_end_with_code_2_before_anything_is_done() {
         "status --admin 10.0.0.1:1",
         "node --config x --log-format yaml",
         "pki issue --dir d --region r --name n --days 0",
+        "pki admin --dir d --name n --days 0",
     ] {
         let words: Vec<&str> = words.split(' ').filter(|word| !word.is_empty()).collect();
         let (_, code) = causeway(&words).unwrap_err();
@@ -179,6 +183,11 @@ fn pki_gets_its_arguments() {
     assert_eq!(
         said,
         "Issue(Issue { dir: \"d\", region: \"r\", name: \"n\", out: None, days: 90 })\n"
+    );
+    let said = causeway(&["pki", "admin", "--dir", "d", "--name", "n"]).unwrap();
+    assert_eq!(
+        said,
+        "Admin(IssueAdmin { dir: \"d\", name: \"n\", out: None, days: 90 })\n"
     );
 }
 

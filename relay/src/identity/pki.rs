@@ -1,6 +1,6 @@
-//! A private CA for one trust domain, and node certificates signed by it.
+//! A private CA for one trust domain, and certificates of nodes and administrators signed by it.
 //!
-//! [`init`] and [`issue`] work on files; [`Authority`] is the same in memory. For production, bring
+//! [`init`], [`issue`] and [`issue_administrator`] work on files; [`Authority`] is the same in memory. For production, bring
 //! certificates of an own PKI instead: SPIRE, cert-manager and step-ca make what nodes need.
 //!
 //! All keys are Ed25519: small, quick to check, and with signatures of one length, which keeps the
@@ -22,7 +22,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-pub use self::files::{FileError, Issued, init, issue};
+pub use self::files::{FileError, Issued, IssuedAdministrator, init, issue, issue_administrator};
 use super::{
     PeerError, Pem, Usage,
     certificate::Contents,

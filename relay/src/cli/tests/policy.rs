@@ -51,3 +51,31 @@ fn policy_that_is_brought_is_shown_or_refused_with_the_reason() {
         "{refused}"
     );
 }
+
+#[test]
+fn policy_to_be_signed_is_read_from_the_command_line_and_faults_are_named() {
+    let sign = |more: &str| {
+        let words = "policy sign --certificate c --key k --out o";
+        let words: Vec<&str> = words.split(' ').chain(more.split(' ')).collect();
+        causeway(&words)
+    };
+    let said = sign("--epoch 8 --weight a=9 --weight b=0 --condemn c").unwrap();
+    let expected = "SignPolicy { certificate: \"c\", key: \"k\", epoch: 8, days: 30, \
+        weights: [(\"a\", 9), (\"b\", 0)], condemned: [\"c\"], out: \"o\" }\n";
+    assert_eq!(said, expected);
+    for (more, named) in [
+        ("--epoch 0", "0 is not in 1.."),
+        ("--epoch 1 --days 0", "0 is not in 1..=3650"),
+        ("--epoch 1 --weight a", "expected RELEASE=N"),
+        ("--epoch 1 --weight a=-1", "expected RELEASE=N"),
+        (
+            "--epoch 1 --weight =1",
+            "expected 1 to 128 visible characters",
+        ),
+        ("--days 1", "--epoch <N>"),
+    ] {
+        let (said, code) = sign(more).unwrap_err();
+        assert!(said.contains(named), "{more}: {said}");
+        assert_eq!(code, 2);
+    }
+}

@@ -11,10 +11,12 @@ use std::{
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use thiserror::Error;
 
-use super::{AUTHORITY_VALIDITY, Authority, DAY_SECONDS, Leaf, PkiError, Randomness, Validity};
+use super::{
+    AUTHORITY_VALIDITY, Authority, DAY_SECONDS, Leaf, NodePem, PkiError, Randomness, Validity,
+};
 use crate::{
-    id::NodeId,
-    identity::{Files, MaterialError, PeerCertificate, date::Date, source::read},
+    id::{AdministratorId, NodeId, NodeIdError},
+    identity::{Files, MaterialError, certificate::Contents, date::Date, source::read},
 };
 
 /// Makes the CA of a new trust domain: `ca.pem` and `ca.key` (mode 0600) in `dir`.
@@ -54,7 +56,8 @@ pub fn init(
 /// the old or the new one; between key and certificate it finds a pair that does not match, keeps
 /// what it has and looks again. A `bundle.pem` that holds several CAs is replaced too.
 ///
-/// The certificate of a node with the same name in another region is not replaced.
+/// The certificate of a node with the same name in another region is not replaced, nor is an
+/// administrator's.
 ///
 /// - `days`: how long it is valid, 1..=3650, but no longer than the CA.
 ///
@@ -71,34 +74,17 @@ pub fn issue(
     days: u32,
     now: SystemTime,
 ) -> Result<Issued, FileError> {
-    if !(1..=MAX_DAYS).contains(&days) {
-        return Err(FileError::Days { got: days });
-    }
-    if RESERVED_NAMES.contains(&name) {
-        return Err(FileError::Reserved {
-            name: name.to_owned(),
-        });
-    }
+    let place = Place::try_new(out_dir, name, days)?;
     let authority = load(dir, now)?;
+    let id = NodeId::try_new(authority.trust_domain(), region, name);
+    let id = id.map_err(|why| place.bad_name(why))?;
+    let leaf = Leaf::node(&id, place.validity(now));
+    let issued = place.fill(&authority, &leaf)?;
     let files = Files {
-        certificate: out_dir.join(format!("{name}.pem")),
-        key: out_dir.join(format!("{name}.key")),
+        certificate: place.certificate,
+        key: place.key,
         bundle: out_dir.join("bundle.pem"),
     };
-    let id = NodeId::try_new(authority.trust_domain(), region, name)
-        .map_err(|why| make_error(&files.certificate, why.into()))?;
-    keep_others(&files.certificate, &id)?;
-    let duration = Duration::from_secs(u64::from(days) * DAY_SECONDS);
-    let issued = authority
-        .issue(&Leaf::node(&id, Validity::starting(now, duration)))
-        .map_err(|why| make_error(&files.certificate, why))?;
-    make_dir(out_dir)?;
-    replace(&files.key, issued.key.as_bytes(), SECRET_MODE)?;
-    replace(
-        &files.certificate,
-        issued.certificate.as_bytes(),
-        PUBLIC_MODE,
-    )?;
     let bundle = authority.certificate_pem().as_bytes();
     replace(&files.bundle, bundle, PUBLIC_MODE)?;
     Ok(Issued {
@@ -108,22 +94,110 @@ pub fn issue(
     })
 }
 
-/// Names are unique in their region only, and the files bear nothing but the name.
-fn keep_others(certificate: &Path, id: &NodeId) -> Result<(), FileError> {
-    let Ok((pem, _)) = read(certificate) else {
-        return Ok(());
-    };
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .filter_map(Result::ok)
-        .collect();
-    match PeerCertificate::read(&chain) {
-        Ok(found) if found.id != *id => Err(FileError::Other {
-            path: certificate.to_owned(),
-            other: found.id,
-        }),
-        // What is no certificate of a node at all is nothing to keep.
-        _ => Ok(()),
+/// Issues an administrator's certificate with a new key, signed by the CA in `dir`.
+///
+/// Writes `<name>.pem` (the certificate) and `<name>.key` (mode 0600) into `out_dir`, as [`issue`]
+/// does for a node. The certificate of anybody else is not replaced.
+///
+/// - `days`: how long it is valid, 1..=3650, but no longer than the CA. What it signs ends with it.
+///
+/// # Errors
+/// As [`issue`].
+pub fn issue_administrator(
+    dir: &Path,
+    name: &str,
+    out_dir: &Path,
+    days: u32,
+    now: SystemTime,
+) -> Result<IssuedAdministrator, FileError> {
+    let place = Place::try_new(out_dir, name, days)?;
+    let authority = load(dir, now)?;
+    let id = AdministratorId::try_new(authority.trust_domain(), name);
+    let id = id.map_err(|why| place.bad_name(why))?;
+    let leaf = Leaf::administrator(&id, place.validity(now));
+    let issued = place.fill(&authority, &leaf)?;
+    Ok(IssuedAdministrator {
+        id,
+        certificate: place.certificate,
+        key: place.key,
+        not_after: issued.not_after,
+    })
+}
+
+/// Where a certificate and its key go, and for how long they are.
+struct Place {
+    certificate: PathBuf,
+    key: PathBuf,
+    days: u32,
+}
+
+impl Place {
+    fn try_new(out_dir: &Path, name: &str, days: u32) -> Result<Self, FileError> {
+        if !(1..=MAX_DAYS).contains(&days) {
+            return Err(FileError::Days { got: days });
+        }
+        if RESERVED_NAMES.contains(&name) {
+            return Err(FileError::Reserved {
+                name: name.to_owned(),
+            });
+        }
+        Ok(Self {
+            certificate: out_dir.join(format!("{name}.pem")),
+            key: out_dir.join(format!("{name}.key")),
+            days,
+        })
     }
+
+    fn bad_name(&self, why: NodeIdError) -> FileError {
+        make_error(&self.certificate, why.into())
+    }
+
+    fn validity(&self, now: SystemTime) -> Validity {
+        let duration = Duration::from_secs(u64::from(self.days) * DAY_SECONDS);
+        Validity::starting(now, duration)
+    }
+
+    /// Issues what `leaf` says, and writes certificate and key.
+    fn fill(&self, authority: &Authority, leaf: &Leaf) -> Result<NodePem, FileError> {
+        self.keep_others(leaf)?;
+        let issued = authority.issue(leaf);
+        let issued = issued.map_err(|why| make_error(&self.certificate, why))?;
+        if let Some(dir) = self.key.parent() {
+            make_dir(dir)?;
+        }
+        replace(&self.key, issued.key.as_bytes(), SECRET_MODE)?;
+        let certificate = issued.certificate.as_bytes();
+        replace(&self.certificate, certificate, PUBLIC_MODE)?;
+        Ok(issued)
+    }
+
+    /// Names are unique in their region only, and the files bear nothing but the name.
+    fn keep_others(&self, leaf: &Leaf) -> Result<(), FileError> {
+        let Ok((pem, _)) = read(&self.certificate) else {
+            return Ok(());
+        };
+        let mut found = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+        let found = found.next().and_then(|der| Contents::read(&der).ok());
+        match found.as_ref().and_then(shown_owner) {
+            Some((uri, other)) if !leaf.uris.iter().any(|ours| ours == uri) => {
+                Err(FileError::Other {
+                    path: self.certificate.clone(),
+                    other,
+                })
+            }
+            // What is no certificate of ours at all is nothing to keep.
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whose certificate it is, as its name and for people.
+fn shown_owner(contents: &Contents) -> Option<(&str, String)> {
+    let uri = contents.one_uri().ok()?;
+    let node = uri.parse::<NodeId>().map(|node| node.to_string());
+    let administrator = || uri.parse::<AdministratorId>().map(|id| id.to_string());
+    let shown = node.or_else(|_| administrator().map(|name| format!("administrator {name}")));
+    Some((uri, shown.ok()?))
 }
 
 /// What [`issue`] has made.
@@ -133,6 +207,19 @@ pub struct Issued {
     pub id: NodeId,
     /// Where the files are.
     pub files: Files,
+    /// When the certificate ends.
+    pub not_after: SystemTime,
+}
+
+/// What [`issue_administrator`] has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedAdministrator {
+    /// Whose certificate it is.
+    pub id: AdministratorId,
+    /// Where it is.
+    pub certificate: PathBuf,
+    /// Where its private key is.
+    pub key: PathBuf,
     /// When the certificate ends.
     pub not_after: SystemTime,
 }
@@ -176,19 +263,19 @@ pub enum FileError {
         /// What is wrong.
         why: PkiError,
     },
-    /// The file is of a node with the same name in another region.
+    /// The file is of a node with the same name in another region, or of an administrator with it.
     #[error("{}: belongs to {other}: name another directory with --out", path.display())]
     Other {
         /// The certificate.
         path: PathBuf,
         /// Whose it is.
-        other: NodeId,
+        other: String,
     },
     /// A file of the CA cannot be read.
     #[error(transparent)]
     Read(#[from] MaterialError),
-    /// A node's files of this name could take the place of the CA's.
-    #[error("a node cannot be named {name:?}: the CA's files are called so")]
+    /// Files of this name could take the place of the CA's.
+    #[error("nobody can be named {name:?}: the CA's files are called so")]
     Reserved {
         /// The name.
         name: String,
@@ -287,7 +374,7 @@ fn write_error(path: &Path, source: io::Error) -> FileError {
     }
 }
 
-/// `ca.key` in the CA's own directory, and `bundle.pem` beside every node, are no node's.
+/// `ca.key` in the CA's own directory, and `bundle.pem` beside every node, are nobody's own.
 const RESERVED_NAMES: [&str; 2] = ["ca", "bundle"];
 /// As long as a CA of ours.
 const MAX_DAYS: u32 = (AUTHORITY_VALIDITY.as_secs() / DAY_SECONDS) as u32;

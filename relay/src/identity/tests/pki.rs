@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use super::*;
 use crate::identity::{
-    FileCertificates,
-    pki::{AUTHORITY_VALIDITY, BACKDATE, FileError, Issued, init, issue},
+    Administrator, FileCertificates,
+    pki::{AUTHORITY_VALIDITY, BACKDATE, FileError, Issued, init, issue, issue_administrator},
 };
 
 fn mode(path: &Path) -> u32 {
@@ -62,6 +62,54 @@ fn a_node_is_reissued_but_its_files_are_not_given_to_its_namesake_in_another_reg
         "{error}"
     );
     assert_eq!(fs::read(&again.files.key).unwrap(), key);
+}
+
+#[test]
+fn issued_administrator_signs_and_is_no_node_and_its_key_is_the_owners_only() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path(), DOMAIN, now()).unwrap();
+    let out = dir.path().join("made/when/needed");
+    let issued = issue_administrator(dir.path(), "ops", &out, 30, now()).unwrap();
+    assert_eq!(issued.id.uri(), "spiffe://example.org/admin/ops");
+    assert_eq!(issued.certificate, out.join("ops.pem"));
+    assert_eq!(
+        (mode(&issued.certificate), mode(&issued.key)),
+        (0o644, 0o600)
+    );
+    assert_eq!(issued.not_after, now() + 30 * DAY);
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 2);
+    let loaded = Administrator::load(issued.certificate.clone(), issued.key.clone()).unwrap();
+    assert_eq!(*loaded.id(), issued.id);
+    let as_node = Files {
+        certificate: issued.certificate,
+        key: issued.key,
+        bundle: dir.path().join("ca.pem"),
+    };
+    let refused = FileCertificates::new(as_node, RequiredName::default()).load(now());
+    assert!(refused.is_err());
+}
+
+#[test]
+fn nodes_and_administrators_of_one_name_do_not_take_each_others_files() {
+    let dir = tempfile::tempdir().unwrap();
+    init(dir.path(), DOMAIN, now()).unwrap();
+    let out = dir.path().join("out");
+    let admin = |name| issue_administrator(dir.path(), name, &out, 30, now());
+    let of_node = issue_a(dir.path(), 90, now()).unwrap();
+    let key = fs::read(&of_node.files.key).unwrap();
+    let error = admin("a").unwrap_err().to_string();
+    assert!(error.contains("a.pem: belongs to eu-west/a: "), "{error}");
+    assert_eq!(fs::read(&of_node.files.key).unwrap(), key);
+    admin("b").unwrap();
+    admin("b").unwrap();
+    let error = issue(dir.path(), "eu-west", "b", &out, 90, now());
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("b.pem: belongs to administrator b: "),
+        "{error}"
+    );
+    let error = admin("ca").unwrap_err();
+    assert!(matches!(error, FileError::Reserved { .. }), "{error}");
 }
 
 #[test]
