@@ -13,6 +13,7 @@ pub(super) enum PolicyCommand {
     /// Shows the policy that a running node goes by.
     Show(Ask),
     /// Signs a policy for the whole fleet, as an administrator. Asks no node.
+    #[command(override_usage = SIGN_USAGE)]
     Sign(SignPolicy),
     /// Brings a signed policy to a running node, which passes it on to all others.
     Apply {
@@ -48,6 +49,10 @@ pub struct SignPolicy {
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
+
+const SIGN_USAGE: &str = "\
+causeway policy sign --certificate <FILE> --key <FILE> --epoch <N>
+                            --out <FILE> [OPTIONS]";
 
 fn weight(text: &str) -> Result<(String, u32), String> {
     let form = || "expected RELEASE=N, such as 0b7c1d9e22aa=9".to_owned();

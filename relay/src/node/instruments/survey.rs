@@ -48,7 +48,7 @@ pub(super) fn register(metrics: &Metrics, mesh: &Weak<Mesh>) {
         metrics,
         mesh,
         "relay.policy.epoch",
-        "1",
+        "{epoch}",
         "The epoch of the policy of the fleet, expired or not; 0 if there is none",
         |survey| &survey.policy,
     );
