@@ -325,6 +325,28 @@ fn views_count_for_as_long_as_adverts_are_apart_and_those_before_a_return_not_at
 }
 
 #[test]
+fn what_an_observer_says_takes_the_place_of_all_that_it_said_before() {
+    for (takes_back, out) in [(false, true), (true, false)] {
+        let mut region = Region::of(4);
+        for observer in 0..3 {
+            speaks_ill(&mut region, 100 + observer);
+        }
+        if takes_back {
+            let well = [0, 2, 3].map(|node| {
+                let seen = Loss {
+                    delivered: 100,
+                    lost: 0,
+                };
+                (node, seen)
+            });
+            region.outliers.handle_views(region.now, 100, well);
+        }
+        region.wait(secs(2));
+        assert_eq!(region.ejected() == [1], out);
+    }
+}
+
+#[test]
 fn observers_are_bounded_and_a_silent_one_makes_room() {
     let mut region = Region::of(4);
     for observer in 0..1_000 {
