@@ -29,8 +29,8 @@ use crate::window::{Loss, LossWindow, Stretch};
 /// - of our requests in half a minute, twenty at least, a share succeeded that is more than
 ///   [`MARGIN`] below the median of the region's others;
 /// - or more than half of at least three nodes, ourselves among them, see it that far below the
-///   others, each by its own figures, which come with adverts. A share is only ever compared with others of the same
-///   observer, so one whose own network is bad sees no outliers.
+///   others, each by its own figures, which come with adverts. A share is only ever compared with
+///   others of the same observer, so one whose own network is bad sees no outliers.
 ///
 /// An ejected node gets nothing for ten seconds, then twice as long each time, up to five minutes; a
 /// minute in service takes one doubling back. When it returns it is on trial: two failures in a row

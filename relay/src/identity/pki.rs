@@ -1,7 +1,8 @@
 //! A private CA for one trust domain, and certificates of nodes and administrators signed by it.
 //!
-//! [`init`], [`issue`] and [`issue_administrator`] work on files; [`Authority`] is the same in memory. For production, bring
-//! certificates of an own PKI instead: SPIRE, cert-manager and step-ca make what nodes need.
+//! [`init`], [`issue`] and [`issue_administrator`] work on files; [`Authority`] is the same in
+//! memory. For production, bring certificates of an own PKI instead: SPIRE, cert-manager and step-ca
+//! make what nodes need.
 //!
 //! All keys are Ed25519: small, quick to check, and with signatures of one length, which keeps the
 //! sizes of a simulated handshake the same from run to run.
