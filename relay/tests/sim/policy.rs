@@ -80,6 +80,8 @@ async fn row(seed: u64, length: usize) -> (Fleet, Vec<Member>) {
 #[tokio::test(start_paused = true)]
 async fn policy_brought_to_one_node_is_held_by_all_and_the_next_takes_its_place() {
     let (fleet, nodes) = row(300, 4).await;
+    // Digests are ten seconds apart by then, and would not be soon enough.
+    sleep(ms(20_000)).await;
     let ops = administrator(&fleet.authority);
     for next in [3, 4] {
         let signed = sign_policy(&ops, policy(next)).unwrap();
