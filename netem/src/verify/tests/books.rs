@@ -24,13 +24,13 @@ fn load() -> (Stage, Run) {
     let on_time = Lateness {
         p50: us(99),
         p99: us(999),
-        max: us(5_000),
+        max: us(999),
         ..Lateness::default()
     };
     let idle = Lateness {
         p50: us(50),
         p99: us(499),
-        max: us(5_000),
+        max: us(999),
         ..Lateness::default()
     };
     let run = Run {
@@ -120,6 +120,18 @@ fn lateness_fails_at_its_bound_unless_the_host_uses_half_of_it_up() {
         verdict("lateness p99", late_host(500)),
         Verdict::Inconclusive
     );
+    // It stands still at times.
+    let stalls = |idle_us: u64| {
+        move |run: &mut Run| {
+            late(run);
+            run.report.idle_lateness.as_mut().unwrap().max = us(idle_us);
+        }
+    };
+    assert_eq!(verdict("lateness p99", stalls(999)), Verdict::Fail);
+    assert_eq!(
+        verdict("lateness p99", stalls(1_000)),
+        Verdict::Inconclusive
+    );
     // Others use too much of the host.
     let busy = |run: &mut Run| {
         late(run);
@@ -163,7 +175,7 @@ fn models_measured_by_timers_are_inconclusive_where_the_run_was_late_and_others_
         [of("delay 40.123456ms"), of("loss trace of 1,000")]
     };
     assert_eq!(verdicts(&run), [Verdict::Fail; 2]);
-    run.report.lateness.p99 = us(1_000);
+    run.report.lateness.max = us(1_000);
     assert_eq!(verdicts(&run), [Verdict::Inconclusive, Verdict::Fail]);
     run.report.own_drops = 1;
     assert_eq!(verdicts(&run), [Verdict::Inconclusive; 2]);
