@@ -11,12 +11,13 @@ use staging::figures::{
 const LINKS: u32 = 120;
 const BALLAST_BYTES: u32 = 400_000;
 
-fn measure(theirs: &[&str]) -> anyhow::Result<Vec<Row>> {
+fn measure(theirs: &[&str], most_cores: f64) -> anyhow::Result<Vec<Row>> {
     let directory = tempfile::tempdir()?;
     let setting = Setting {
         program: PathBuf::from(env!("CARGO_BIN_EXE_staging")),
         few: 20,
         counts: vec![LINKS],
+        most_cores,
         settle: Duration::from_millis(300),
         window: Duration::from_millis(1_000),
         theirs: theirs.iter().map(|&argument| argument.to_owned()).collect(),
@@ -27,7 +28,7 @@ fn measure(theirs: &[&str]) -> anyhow::Result<Vec<Row>> {
 #[test]
 fn what_a_link_holds_shows_in_its_memory_and_one_round_judges_nothing() {
     let ballast = BALLAST_BYTES.to_string();
-    let rows = measure(&["--ballast-bytes", &ballast]).unwrap();
+    let rows = measure(&["--ballast-bytes", &ballast], 1.0).unwrap();
     let [memory, cpu] = &rows[..] else {
         panic!("{rows:?}");
     };
@@ -41,9 +42,20 @@ fn what_a_link_holds_shows_in_its_memory_and_one_round_judges_nothing() {
 
 #[test]
 fn five_times_the_probes_cost_several_times_the_cpu() {
-    let rows = measure(&["--interval-ms", "40"]).unwrap();
+    let rows = measure(&["--interval-ms", "40"], 1.0).unwrap();
     let [_, cpu] = &rows[..] else {
         panic!("{rows:?}");
     };
     assert!(cpu.ratio.unwrap() < 0.7, "{cpu:?}");
+}
+
+#[test]
+fn where_quinn_alone_has_no_room_on_its_core_nothing_is_compared_and_nothing_judged() {
+    let rows = measure(&[], 0.0).unwrap();
+    let [busy] = &rows[..] else {
+        panic!("{rows:?}");
+    };
+    assert!(busy.ours > 0.0, "{busy:?}");
+    assert_eq!(busy.theirs, None);
+    assert_eq!(busy.verdict, Some(Verdict::Inconclusive));
 }

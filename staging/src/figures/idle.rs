@@ -8,6 +8,9 @@
 //!
 //! A process is measured at a few links, then at more, then at all of them: what a link costs is the
 //! difference, so that what a process costs at all is in neither side's figure.
+//!
+//! Each side is one thread. Where bare quinn alone needs most of a core, nothing is compared: a node
+//! that has no time left probes late, asks again, and in the end loses links.
 
 pub mod ground;
 pub mod node;
@@ -45,6 +48,7 @@ pub fn measure(context: &mut Context) -> anyhow::Result<Vec<Row>> {
             program,
             few: 100,
             counts: vec![1_000, 5_000],
+            most_cores: MOST_CORES,
             settle: Duration::from_millis(2_000),
             window: Duration::from_millis(3_000),
             theirs: Vec::new(),
@@ -53,7 +57,7 @@ pub fn measure(context: &mut Context) -> anyhow::Result<Vec<Row>> {
 }
 
 /// How the figure is measured.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
     /// The command `staging`.
     pub program: PathBuf,
@@ -61,6 +65,8 @@ pub struct Setting {
     pub few: u32,
     /// At how many links it is measured, ascending.
     pub counts: Vec<u32>,
+    /// How much of its core the comparator may need at a count for the node to be measured there.
+    pub most_cores: f64,
     /// From the last link to the window: path discovery is over by then.
     pub settle: Duration,
     /// How long usage is measured.
@@ -74,6 +80,46 @@ pub struct Setting {
 /// # Errors
 /// A process ended, or links were lost.
 pub fn compare(context: &mut Context, setting: &Setting) -> anyhow::Result<Vec<Row>> {
+    let mut measured = setting.clone();
+    let mut too_many = Vec::new();
+    for links in &setting.counts {
+        context.say(&format!("Quinn alone, {links} links"));
+        let cores = cores_of_quinn(context, setting, *links)?;
+        if cores > setting.most_cores {
+            measured.counts.retain(|measured| measured != links);
+            too_many.push(busy(*links, cores, setting.most_cores));
+        }
+    }
+    let mut rows = match measured.counts.is_empty() {
+        true => Vec::new(),
+        false => rounds(context, &measured)?,
+    };
+    rows.extend(too_many);
+    Ok(rows)
+}
+
+/// How much of its core the comparator needs for so many links.
+fn cores_of_quinn(context: &Context, setting: &Setting, links: u32) -> anyhow::Result<f64> {
+    let alone = Setting {
+        counts: vec![links],
+        ..setting.clone()
+    };
+    let costs = cost(&context.directory, &alone, Side::Quinn)?;
+    let [cost] = &costs[..] else {
+        unreachable!("one count was measured");
+    };
+    Ok(cost.micros * f64::from(links) / 1e6)
+}
+
+/// The row of a count at which nothing was compared.
+fn busy(links: u32, cores: f64, most: f64) -> Row {
+    let case = format!("bare quinn alone needs of its core, at {links}: not compared");
+    Row::stated(NAME, case, "cores", cores)
+        .promised(Budget::AtMost(most))
+        .unsure()
+}
+
+fn rounds(context: &mut Context, setting: &Setting) -> anyhow::Result<Vec<Row>> {
     let mut counts: Vec<Compared> = setting.counts.iter().map(|_| Compared::default()).collect();
     for round in 0..context.rounds {
         let mut sides = [Side::Node, Side::Quinn];
@@ -262,6 +308,9 @@ impl Window {
 fn sample(server: &OwnProcess) -> anyhow::Result<(Instant, Usage)> {
     Ok((clock::now(), server.usage()?))
 }
+
+/// The node may take 1.2 times as much, and shakes hands besides.
+const MOST_CORES: f64 = 0.7;
 
 /// Two sides that probe at rates within this of each other probe at the same.
 const SAME_RATE: f64 = 0.02;
