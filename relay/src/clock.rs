@@ -1,6 +1,8 @@
 //! The one place that reads the monotonic clock.
 
-use std::time::Instant;
+use std::{pin::Pin, time::Instant};
+
+use tokio::time::Sleep;
 
 /// The current time, which a paused or simulated runtime may make virtual.
 ///
@@ -11,6 +13,18 @@ use std::time::Instant;
 )]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// Sets a timer that is kept from turn to turn to `at`; `false`, and left as it is, if there is
+/// nothing to wait for.
+///
+/// A loop with many turns a second pays for a new timer in each; a reset costs little.
+pub(crate) fn arm(mut timer: Pin<&mut Sleep>, at: Option<Instant>) -> bool {
+    let Some(at) = at else { return false };
+    if timer.deadline() != at.into() || timer.is_elapsed() {
+        timer.as_mut().reset(at.into());
+    }
+    true
 }
 
 /// Waits until `at`; for ever if there is nothing to wait for.

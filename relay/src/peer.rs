@@ -5,12 +5,17 @@ mod telling;
 
 use std::{
     collections::BTreeMap,
+    pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use router::liveness::Health;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Sleep, sleep_until},
+};
+use tokio_util::sync::WaitForCancellationFuture;
 use tracing::{debug, info, warn};
 
 pub(crate) use self::pair::Measure;
@@ -199,8 +204,11 @@ impl PeerTask {
     /// Runs until the keeper is closed or the owner stops it.
     pub(crate) async fn run(mut self: Box<Self>, task: Task) {
         self.perform_outputs(clock::now());
+        // Both are kept from turn to turn: an idle link alone makes a few in a second.
+        let mut stop = pin!(task.stopping());
+        let mut timer = pin!(sleep_until(clock::now().into()));
         while self.keeper.state() != StateName::Closed {
-            let wake = self.next_wake(&task).await;
+            let wake = self.next_wake(&task, stop.as_mut(), timer.as_mut()).await;
             let now = clock::now();
             // Before anything that may bring the pair back.
             self.renew_collapsed(now);
@@ -235,7 +243,12 @@ impl PeerTask {
         self.scope.close(clock::now() + END_WITHIN).await;
     }
 
-    async fn next_wake(&mut self, task: &Task) -> Wake {
+    async fn next_wake(
+        &mut self,
+        task: &Task,
+        stop: Pin<&mut WaitForCancellationFuture<'_>>,
+        mut timer: Pin<&mut Sleep>,
+    ) -> Wake {
         task.waits(if self.dial.is_some() {
             Wait::Dial
         } else {
@@ -246,20 +259,18 @@ impl PeerTask {
             .values()
             .filter_map(|served| served.retiring)
             .min();
-        let timer = [
+        let timers = [
             self.keeper.poll_timeout(),
             self.pair.poll_timeout(),
             look,
             self.forget_at,
-        ]
-        .into_iter()
-        .flatten()
-        .min();
+        ];
+        let is_armed = clock::arm(timer.as_mut(), timers.into_iter().flatten().min());
         tokio::select! {
             biased;
-            () = task.stopping() => Wake::Stop,
+            () = stop => Wake::Stop,
             Some(event) = self.inbox.recv() => Wake::Event(event),
-            () = clock::sleep_until(timer) => Wake::Timer,
+            () = timer, if is_armed => Wake::Timer,
         }
     }
 

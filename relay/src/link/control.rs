@@ -138,10 +138,7 @@ impl Control {
         mut timer: Pin<&mut Sleep>,
     ) -> Wake {
         task.waits(Wait::Reply);
-        let at = self.next_timeout().into();
-        if timer.deadline() != at || timer.is_elapsed() {
-            timer.as_mut().reset(at);
-        }
+        clock::arm(timer.as_mut(), Some(self.next_timeout()));
         tokio::select! {
             biased;
             () = stop => Wake::Stop,

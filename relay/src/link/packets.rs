@@ -3,16 +3,13 @@
 
 use std::{
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{Arc, Weak},
     time::Instant,
 };
 
 use bytes::{Buf as _, Bytes};
-use tokio::{
-    sync::mpsc,
-    time::{Sleep, sleep_until},
-};
+use tokio::{sync::mpsc, time::sleep_until};
 
 use super::{
     Link,
@@ -125,13 +122,15 @@ impl PacketLoop {
 
     /// Runs until the link's end or the owner's.
     pub(super) async fn run(mut self: Box<Self>, task: Task) {
+        // Both are kept from turn to turn: on an idle link, probes alone make a few in a second.
+        let mut stop = pin!(task.stopping());
         let mut timer = pin!(sleep_until(clock::now().into()));
         loop {
             task.waits(Wait::Datagram);
-            let report_is_awaited = self.arm(timer.as_mut());
+            let report_is_awaited = clock::arm(timer.as_mut(), self.incoming.poll_timeout());
             let wake = tokio::select! {
                 biased;
-                () = task.stopping() => return,
+                () = stop.as_mut() => return,
                 // A flow is known before its first packet is looked at.
                 Some(command) = self.commands.recv() => Wake::Command(command),
                 datagram = self.link.connection.read_datagram() => Wake::Datagram(datagram),
@@ -162,17 +161,6 @@ impl PacketLoop {
         self.deliveries.flush(now, &self.mesh.counts);
         self.forwards.flush(now, &self.link);
         self.report(now);
-    }
-
-    /// Sets the timer to the next report; `false` if none is awaited.
-    fn arm(&self, timer: Pin<&mut Sleep>) -> bool {
-        let Some(at) = self.incoming.poll_timeout() else {
-            return false;
-        };
-        if timer.deadline() != at.into() {
-            timer.reset(at.into());
-        }
-        true
     }
 
     /// Tells both ends of what came, if that is due.
