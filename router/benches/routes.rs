@@ -21,7 +21,10 @@ struct Mesh {
 
 impl Mesh {
     fn new(nodes: usize) -> Self {
-        let regions = if nodes < 300 { 10 } else { nodes / 30 };
+        Self::in_regions(nodes, if nodes < 300 { 10 } else { nodes / 30 })
+    }
+
+    fn in_regions(nodes: usize, regions: usize) -> Self {
         let mut mesh = Self {
             graph: Graph::new(),
             keys: Vec::new(),
@@ -91,6 +94,19 @@ fn rebuild(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The same between two regions alone, where no backup shares nothing with its primary.
+fn rebuild_two_regions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("rebuild in two regions");
+    for nodes in [100, 300] {
+        let mesh = Mesh::in_regions(nodes, 2);
+        let mut table = mesh.table();
+        group.bench_function(BenchmarkId::from_parameter(nodes), |bencher| {
+            bencher.iter(|| table.rebuild(black_box(&mesh.graph)));
+        });
+    }
+    group.finish();
+}
+
 /// The measure of one link changes: one of our own, a neighbour's, one between strangers.
 fn update(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("update");
@@ -134,7 +150,7 @@ fn update(criterion: &mut Criterion) {
             group.bench_function(BenchmarkId::new(name, nodes), |bencher| {
                 bencher.iter(|| {
                     turn = 1 - turn;
-                    table.update_link(black_box(&graphs[turn]), a, b);
+                    table.update_links(black_box(&graphs[turn]), a, &[b]);
                 });
             });
         }
@@ -195,5 +211,13 @@ fn pick(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(routes, rebuild, update, load, lookup, pick);
+criterion_group!(
+    routes,
+    rebuild,
+    rebuild_two_regions,
+    update,
+    load,
+    lookup,
+    pick
+);
 criterion_main!(routes);

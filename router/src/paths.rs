@@ -130,15 +130,21 @@ impl RouteTable {
         }
     }
 
-    /// Takes in what the graph newly says of the link between two nodes, in both directions.
-    pub fn update_link(&mut self, graph: &Graph, a: NodeKey, b: NodeKey) {
+    /// Takes in what the graph newly says of links between a node and some peers, in both
+    /// directions. What several of them lead to is computed once.
+    pub fn update_links(&mut self, graph: &Graph, node: NodeKey, peers: &[NodeKey]) {
         self.changed.clear();
+        for peer in peers.iter().filter(|peer| **peer != node) {
+            self.take_link(graph, node, *peer);
+        }
+        self.renew();
+    }
+
+    /// Marks the routes that a changed link can lead to.
+    fn take_link(&mut self, graph: &Graph, a: NodeKey, b: NodeKey) {
         let (Some(from), Some(to)) = (self.mesh.index(a), self.mesh.index(b)) else {
             return;
         };
-        if a == b {
-            return;
-        }
         let (from_a, from_b) = (graph.link(a, b).copied(), graph.link(b, a).copied());
         let (there, back) = self.mesh.update_link(from, to, from_a, from_b);
         let Some((_, labels)) = &mut self.labels else {
@@ -151,9 +157,6 @@ impl RouteTable {
         }
         if back {
             labels.update(&self.mesh, to, from, &mut affected);
-        }
-        if there || back {
-            self.renew();
         }
     }
 
@@ -183,6 +186,10 @@ impl RouteTable {
 
     /// What to fall back on from `primary`, which need not be the primary of this table, nor usable.
     pub fn backup(&self, primary: &Path) -> Option<Path> {
+        let route = self.route(primary.destination());
+        if let Some(route) = route.filter(|route| route.primary.is_same_way(primary)) {
+            return route.backup;
+        }
         let (source, labels) = self.labels.as_ref()?;
         match self.trail(*source, primary.hops()) {
             Some((trail, to)) => {
@@ -190,7 +197,7 @@ impl RouteTable {
                 Some(self.mesh.path(*source, &backup, to))
             }
             // One of its links is gone for good: what replaces it is what there is.
-            None => Some(self.route(primary.destination())?.primary),
+            None => Some(route?.primary),
         }
     }
 

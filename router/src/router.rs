@@ -288,7 +288,7 @@ impl Router {
             return;
         }
         self.unreachable.insert((at, next), now + UNREACHABLE_FOR);
-        self.put_link(now, at, next);
+        self.put_links(now, at, [next]);
     }
 
     /// Our own process stood still.
@@ -301,7 +301,7 @@ impl Router {
     pub fn handle_timeout(&mut self, now: Instant) {
         for peer in self.links.handle_timeout(now) {
             self.graph.remove_link(self.own, peer);
-            self.renew_link(now, self.own, peer);
+            self.renew_links(now, self.own, &[peer]);
         }
         self.drain_links(now);
         self.warm_up.handle_timeout(now);
@@ -439,7 +439,7 @@ impl Router {
     fn put_own_link(&mut self, now: Instant, peer: NodeKey, seen: Link) {
         if self.graph.link(self.own, peer) != Some(&seen) {
             self.graph.set_link(self.own, peer, seen);
-            self.renew_link(now, self.own, peer);
+            self.renew_links(now, self.own, &[peer]);
         }
     }
 
@@ -515,17 +515,24 @@ impl Router {
         let links = &advert.content().links;
         let mut peers: BTreeSet<NodeKey> = links.keys().copied().collect();
         peers.extend(self.graph.links(node).map(|(peer, _)| peer));
-        for peer in peers {
-            self.put_link(now, node, peer);
-        }
+        self.put_links(now, node, peers);
         if let Some(pair) = self.left.remove(&node) {
             // It is back.
             self.handle_pair(now, node, pair);
         }
     }
 
-    /// Takes in what a node says of one of its links, and what others found out about it.
-    fn put_link(&mut self, now: Instant, from: NodeKey, to: NodeKey) {
+    /// Takes in what a node says of its links, and what others found out about them.
+    fn put_links(&mut self, now: Instant, node: NodeKey, peers: impl IntoIterator<Item = NodeKey>) {
+        let peers = peers.into_iter();
+        let changed: Vec<NodeKey> = peers.filter(|peer| self.put_link(node, *peer)).collect();
+        if !changed.is_empty() {
+            self.renew_links(now, node, &changed);
+        }
+    }
+
+    /// Returns whether the graph says something else of the link now.
+    fn put_link(&mut self, from: NodeKey, to: NodeKey) -> bool {
         let advert = self.gossip.advert(from);
         let said = advert.and_then(|advert| advert.value().content().links.get(&to).copied());
         let said = said.map(|link| match self.unreachable.contains_key(&(from, to)) {
@@ -536,13 +543,13 @@ impl Router {
             false => link,
         });
         if self.graph.link(from, to) == said.as_ref() {
-            return;
+            return false;
         }
         match said {
             Some(link) => self.graph.set_link(from, to, link),
             None => self.graph.remove_link(from, to),
         }
-        self.renew_link(now, from, to);
+        true
     }
 
     fn on_gone(&mut self, now: Instant, node: NodeKey, farewell: Farewell) {
@@ -591,7 +598,7 @@ impl Router {
         let over = self.unreachable.iter().filter(|(_, until)| **until <= now);
         for (at, next) in over.map(|(link, _)| *link).collect::<Vec<_>>() {
             self.unreachable.remove(&(at, next));
-            self.put_link(now, at, next);
+            self.put_links(now, at, [next]);
         }
     }
 
@@ -628,16 +635,16 @@ impl Router {
         }
     }
 
-    fn renew_link(&mut self, now: Instant, a: NodeKey, b: NodeKey) {
+    fn renew_links(&mut self, now: Instant, node: NodeKey, peers: &[NodeKey]) {
         if self.rebuild_at.is_some() {
             // What is in the table is older than the graph. Only our own links cannot wait.
-            if a == self.own {
+            if node == self.own {
                 self.rebuild(now);
             }
             return;
         }
         for index in 0..self.routings.len() {
-            let changes = self.routings[index].update_link(now, &self.graph, a, b);
+            let changes = self.routings[index].update_links(now, &self.graph, node, peers);
             self.note(index, changes);
         }
     }

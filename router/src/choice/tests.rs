@@ -65,7 +65,7 @@ impl Bench {
     fn via(&mut self, node: NodeKey, rtt_ms: u64) -> &mut Self {
         self.graph.set_link(HERE, node, link(1, LinkHealth::Usable));
         self.graph.set_link(node, HERE, link(1, LinkHealth::Usable));
-        self.table.update_link(&self.graph, HERE, node);
+        self.table.update_links(&self.graph, HERE, &[node]);
         self.link(node, THERE, rtt_ms - 1, LinkHealth::Usable)
     }
 
@@ -85,7 +85,7 @@ impl Bench {
     fn link(&mut self, a: NodeKey, b: NodeKey, rtt_ms: u64, health: LinkHealth) -> &mut Self {
         self.graph.set_link(a, b, link(rtt_ms, health));
         self.graph.set_link(b, a, link(rtt_ms, health));
-        self.table.update_link(&self.graph, a, b);
+        self.table.update_links(&self.graph, a, &[b]);
         self.offer()
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Mesh {
     /// What the node reports of them, in the same places. Apart, because no search reads it.
     reports: Vec<Vec<Option<Link>>>,
     regions: BTreeMap<RegionId, Vec<u32>>,
+    /// For each node its region's place among the regions.
+    region_places: Vec<u32>,
 }
 
 /// A link as seen from the node that it is listed with.
@@ -42,6 +44,7 @@ impl Mesh {
             edges: Vec::new(),
             reports: Vec::new(),
             regions: BTreeMap::new(),
+            region_places: Vec::new(),
         }
     }
 
@@ -54,6 +57,12 @@ impl Mesh {
         for (index, node) in self.nodes.iter().enumerate() {
             let members = self.regions.entry(node.region).or_default();
             members.push(index as u32);
+        }
+        self.region_places.resize(self.keys.len(), 0);
+        for (place, members) in (0..).zip(self.regions.values()) {
+            for member in members {
+                self.region_places[*member as usize] = place;
+            }
         }
         // The lists are used again: they are megabytes in a large mesh.
         self.edges.iter_mut().for_each(Vec::clear);
@@ -102,6 +111,16 @@ impl Mesh {
 
     pub(super) fn region(&self, index: u32) -> RegionId {
         self.nodes[index as usize].region
+    }
+
+    /// How many regions there are.
+    pub(super) fn region_count(&self) -> usize {
+        self.regions.len()
+    }
+
+    /// The place of a node's region among the regions.
+    pub(super) fn region_place(&self, index: u32) -> usize {
+        self.region_places[index as usize] as usize
     }
 
     pub(super) fn members(&self, region: RegionId) -> &[u32] {

@@ -23,7 +23,8 @@ pub(super) struct Trail {
 ///
 /// The lists for two links are kept whole and sorted. A best path needs the two least entries: the
 /// least may come from the destination itself. A backup goes on until what is left is worse than
-/// what it has, usually after a few.
+/// what it has, usually after a few; where every way shares a region with the primary, as between
+/// two regions alone, it looks at one label for each region and passes over the rest.
 #[derive(Debug)]
 pub(super) struct Labels {
     source: u32,
@@ -215,6 +216,9 @@ impl Labels {
             let weight = self.first[edge.peer as usize] + edge.inward;
             offer(&mut best, Trail::through(weight, edge.peer));
         }
+        // What is shared with the primary follows from the regions, unless a node of the primary is
+        // passed: of all ways through one region to `last`, the first is then the best.
+        let mut tried = vec![None; mesh.region_count()];
         for edge in mesh.edges(to) {
             let last = edge.peer;
             for label in &self.second[last as usize] {
@@ -222,7 +226,11 @@ impl Labels {
                 if !weight.is_usable() || best.is_some_and(|best| weight > best.weight) {
                     break;
                 }
-                if label.via != to {
+                if label.via == to {
+                    continue;
+                }
+                let tried = &mut tried[mesh.region_place(label.via)];
+                if primary.via().contains(&label.via) || tried.replace(last) != Some(last) {
                     offer(&mut best, Trail::through_two(weight, label.via, last));
                 }
             }

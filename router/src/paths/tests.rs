@@ -323,10 +323,10 @@ fn update_names_the_destinations_whose_routes_changed_and_no_others() {
     let mut plan = diamond(100, [45, 60, 70]);
     let mut table = plan.table(10);
     plan.health(10, 20, LinkHealth::Down);
-    table.update_link(&plan.graph, NodeKey(10), NodeKey(20));
+    table.update_links(&plan.graph, NodeKey(10), &[NodeKey(20)]);
     // The backups of 30 and others led over that link.
     assert!(table.changed().contains(&NodeKey(20)));
-    table.update_link(&plan.graph, NodeKey(10), NodeKey(20));
+    table.update_links(&plan.graph, NodeKey(10), &[NodeKey(20)]);
     assert_eq!(table.changed(), []);
     plan.node(40, |node| node.load = Load::from_permille(1));
     table.update_node(&plan.graph, NodeKey(40));

@@ -66,15 +66,15 @@ impl Routing {
         self.renew(now)
     }
 
-    /// Takes in what the graph newly says of the link between two nodes.
-    pub(super) fn update_link(
+    /// Takes in what the graph newly says of links of a node.
+    pub(super) fn update_links(
         &mut self,
         now: Instant,
         graph: &Graph,
-        a: NodeKey,
-        b: NodeKey,
+        node: NodeKey,
+        peers: &[NodeKey],
     ) -> Changes {
-        self.table.update_link(graph, a, b);
+        self.table.update_links(graph, node, peers);
         self.renew(now)
     }
 

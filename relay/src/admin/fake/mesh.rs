@@ -155,7 +155,7 @@ impl Story {
         let link = link(rtt_us, loss_ppm, health);
         self.graph.set_link(key(a), key(b), link);
         for routing in &mut self.routings {
-            routing.table.update_link(&self.graph, key(a), key(b));
+            routing.table.update_links(&self.graph, key(a), &[key(b)]);
         }
         self.offer();
     }

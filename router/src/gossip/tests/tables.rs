@@ -40,9 +40,8 @@ impl Tables {
             }
         }
         self.routes.update_node(&self.graph, node);
-        for to in before.into_iter().chain(after) {
-            self.routes.update_link(&self.graph, node, to);
-        }
+        let peers: Vec<NodeKey> = before.into_iter().chain(after).collect();
+        self.routes.update_links(&self.graph, node, &peers);
     }
 
     fn routes(&self) -> Vec<Route> {

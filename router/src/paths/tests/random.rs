@@ -8,7 +8,8 @@ use super::{brute::Candidate, *};
 enum Event {
     Node(NodeKey, Node),
     NodeLeft(NodeKey),
-    Link(NodeKey, NodeKey, Link),
+    /// Links of one node, told at once.
+    Links(NodeKey, Vec<(NodeKey, Link)>),
     LinkGone(NodeKey, NodeKey),
 }
 
@@ -61,7 +62,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => (key(), node()).prop_map(|(key, node)| Event::Node(key, node)),
         1 => key().prop_map(Event::NodeLeft),
-        30 => (key(), key(), link()).prop_map(|(a, b, link)| Event::Link(a, b, link)),
+        30 => (key(), prop::collection::vec((key(), link()), 1..4))
+            .prop_map(|(from, links)| Event::Links(from, links)),
         3 => (key(), key()).prop_map(|(a, b)| Event::LinkGone(a, b)),
     ]
 }
@@ -86,18 +88,26 @@ fn config() -> impl Strategy<Value = RouteConfig> {
 }
 
 fn apply(graph: &mut Graph, event: &Event) {
-    match *event {
-        Event::Node(key, node) => graph.set_node(key, node),
-        Event::NodeLeft(key) => graph.remove_node(key),
-        Event::Link(from, to, link) => graph.set_link(from, to, link),
-        Event::LinkGone(from, to) => graph.remove_link(from, to),
+    match event {
+        Event::Node(key, node) => graph.set_node(*key, *node),
+        Event::NodeLeft(key) => graph.remove_node(*key),
+        Event::Links(from, links) => {
+            for (to, link) in links {
+                graph.set_link(*from, *to, *link);
+            }
+        }
+        Event::LinkGone(from, to) => graph.remove_link(*from, *to),
     }
 }
 
 fn update(table: &mut RouteTable, graph: &Graph, event: &Event) {
-    match *event {
-        Event::Node(key, _) | Event::NodeLeft(key) => table.update_node(graph, key),
-        Event::Link(from, to, _) | Event::LinkGone(from, to) => table.update_link(graph, from, to),
+    match event {
+        Event::Node(key, _) | Event::NodeLeft(key) => table.update_node(graph, *key),
+        Event::Links(from, links) => {
+            let peers: Vec<NodeKey> = links.iter().map(|(to, _)| *to).collect();
+            table.update_links(graph, *from, &peers);
+        }
+        Event::LinkGone(from, to) => table.update_links(graph, *from, &[*to]),
     }
 }
 
@@ -239,7 +249,7 @@ proptest! {
             .prop_map(|events| {
                 let graph = grown(&events);
                 let nodes = graph.nodes().map(|(key, node)| Event::Node(key, *node));
-                let links = graph.reports().map(|(a, b, link)| Event::Link(a, b, *link));
+                let links = graph.reports().map(|(a, b, link)| Event::Links(a, vec![(b, *link)]));
                 nodes.chain(links).collect::<Vec<_>>()
             })
             .prop_flat_map(|facts| (Just(facts.clone()), Just(facts).prop_shuffle())),
