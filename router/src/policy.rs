@@ -35,6 +35,8 @@ pub struct FleetPolicy {
 #[derive(Debug, Clone, Default)]
 pub struct PolicyStore {
     held: Option<Verified<FleetPolicy>>,
+    /// See [`PolicyStore::remember`].
+    remembered: u64,
     outputs: VecDeque<Verified<FleetPolicy>>,
 }
 
@@ -71,7 +73,14 @@ impl PolicyStore {
 
     /// The highest epoch that is known, expired or not; 0 if there is none.
     pub fn epoch(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.value().epoch)
+        let held = self.held.as_ref().map_or(0, |held| held.value().epoch);
+        held.max(self.remembered)
+    }
+
+    /// A policy of this epoch was held before this node started: what is older is not taken any
+    /// more, whether that one still passes or not.
+    pub fn remember(&mut self, epoch: u64) {
+        self.remembered = self.remembered.max(epoch);
     }
 
     /// A policy came from a peer, an administrator or this node's own disk.
@@ -79,16 +88,16 @@ impl PolicyStore {
         if !policy.value().is_bounded() {
             return Reception::Oversized;
         }
+        let (old, new) = (self.epoch(), policy.value().epoch);
+        if new < old {
+            return Reception::Outdated;
+        }
         let mut reception = Reception::Taken;
         if let Some(held) = &self.held {
             if policy == *held {
                 return Reception::Known;
             }
-            let (old, new) = (held.value().epoch, policy.value().epoch);
-            if new < old {
-                return Reception::Outdated;
-            }
-            if new == old {
+            if new == held.value().epoch {
                 if policy.signed() <= held.signed() {
                     return Reception::Yielded;
                 }
@@ -164,6 +173,19 @@ mod tests {
         assert_eq!(store.policy(day(10)), None);
         store.handle_policy(day(10), policy(1, 99, 1));
         assert_eq!(store.policy(day(10)), None);
+    }
+
+    #[test]
+    fn remembered_epoch_is_a_floor_and_one_of_that_epoch_is_taken() {
+        let mut store = PolicyStore::new();
+        store.remember(3);
+        store.remember(2);
+        assert_eq!(store.epoch(), 3);
+        let mut came = |policy| store.handle_policy(day(0), policy);
+        assert_eq!(came(policy(2, 10, 1)), Reception::Outdated);
+        assert_eq!(came(policy(3, 10, 1)), Reception::Taken);
+        assert_eq!(came(policy(4, 10, 1)), Reception::Taken);
+        assert_eq!(store.epoch(), 4);
     }
 
     #[test]

@@ -44,10 +44,8 @@ impl Policies {
         };
         match stored {
             Ok(None) => {}
-            Ok(Some(signed)) => match policies.take(&signed) {
+            Ok(Some(signed)) => match policies.restore(&signed) {
                 Ok(()) => {
-                    // It is where it would be stored, and neighbours compare by themselves.
-                    while policies.store.poll_output().is_some() {}
                     let epoch = policies.store.epoch();
                     policies.mesh.survey.policy.store(epoch, Ordering::Relaxed);
                 }
@@ -56,6 +54,15 @@ impl Policies {
             Err(why) => warn!(error = %why, "the stored policy of the fleet is not used"),
         }
         policies
+    }
+
+    /// Holds what was stored, or at least its epoch: it passed once, or it would not be there.
+    fn restore(&mut self, signed: &[u8]) -> Result<(), PolicyRefused> {
+        self.store.remember(HeardPolicy::decode(signed)?.epoch());
+        self.take(signed)?;
+        // It is where it would be stored, and neighbours compare by themselves.
+        while self.store.poll_output().is_some() {}
+        Ok(())
     }
 
     /// What is in force.
@@ -115,7 +122,10 @@ impl Policies {
     /// # Errors
     /// Why it is not in force.
     pub(super) fn apply(&mut self, signed: &[u8]) -> Result<Option<Frame>, PolicyRefused> {
-        self.take(signed)?;
+        if let Err(why) = self.take(signed) {
+            self.mesh.counts.policies_refused.incr(why.reason());
+            return Err(why);
+        }
         Ok(self.poll_news())
     }
 

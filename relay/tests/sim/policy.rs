@@ -130,6 +130,35 @@ async fn node_that_was_away_gets_the_policy_and_one_that_restarts_keeps_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn policy_that_expired_before_a_restart_still_keeps_out_an_older_one() {
+    let (mut fleet, nodes) = row(304, 1).await;
+    let [node] = nodes[..] else { unreachable!() };
+    let ops = administrator(&fleet.authority);
+    let today = || {
+        let date = fleet.mesh(node).env.wall.now();
+        date.duration_since(UNIX_EPOCH).unwrap()
+    };
+    let brief = FleetPolicy {
+        expires: today() + Duration::from_secs(60),
+        ..policy(2)
+    };
+    let signed = sign_policy(&ops, brief).unwrap();
+    policies::apply(fleet.mesh(node), signed).await.unwrap();
+    sleep(ms(61_000)).await;
+    fleet.kill(node);
+    fleet.start(node).await;
+    let held = policies::in_force(fleet.mesh(node)).await.unwrap();
+    assert_eq!(held, None);
+    let older = sign_policy(&ops, policy(1)).unwrap();
+    let refusal = policies::apply(fleet.mesh(node), older).await;
+    let outdated = PolicyRefused::Outdated { got: 1, held: 2 };
+    assert_eq!(refusal, Err(ApplyPolicyError::Refused(outdated)));
+    assert_eq!(refused(&fleet, node, PolicyRefusedReason::Outdated), 1);
+    let next = sign_policy(&ops, policy(3)).unwrap();
+    policies::apply(fleet.mesh(node), next).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn policies_of_one_epoch_end_in_one_at_all_nodes() {
     let (fleet, nodes) = row(302, 4).await;
     let ops = administrator(&fleet.authority);
@@ -171,7 +200,8 @@ async fn what_no_administrator_of_the_trust_domain_signed_is_refused_and_not_che
         });
     }
     sleep(ms(1_000)).await;
-    assert_eq!(refused(&fleet, a, PolicyRefusedReason::Untrusted), 1);
+    // That of the program, and the first of the peer.
+    assert_eq!(refused(&fleet, a, PolicyRefusedReason::Untrusted), 2);
     assert_eq!(refused(&fleet, a, PolicyRefusedReason::TooSoon), 49);
     assert_eq!((epoch(&fleet, a), epoch(&fleet, b)), (0, 0));
     // Not for ever: what it sends later is looked at.
