@@ -131,7 +131,7 @@ pub(super) fn register(view: &Arc<View>) {
     region_counters(
         metrics,
         &weak,
-        "relay.region.bytes",
+        "relay.region.traffic",
         "By",
         "Bytes of packets and streams to and from regions",
         |cell| cell.bytes.value(),

@@ -5,7 +5,43 @@ use std::fs;
 use serde_json::{Value, json};
 use tokio::net::UdpSocket;
 
-use crate::fleet::{Fleet, NodeSpec, causeway, free_both, listen, service, succeed};
+use crate::{
+    fleet::{Fleet, NodeSpec, causeway, free_both, listen, service, succeed},
+    local::{Echo, Talk},
+};
+
+#[tokio::test]
+async fn metrics_say_how_loaded_a_node_is_and_what_it_carries_to_which_region() {
+    let fleet = Fleet::new().await;
+    let (echo, near) = (Echo::tcp().await, free_both());
+    let [node, mut far] = fleet
+        .start_mesh([
+            NodeSpec::new("eu-west/fra-1").with(&listen(
+                "tcp",
+                near,
+                "echo",
+                "region = \"us-east\"",
+            )),
+            NodeSpec::new("us-east/iad-1")
+                .with("[limits]\ntcp_streams = 2\n")
+                .with(&service("tcp", echo.address, "echo")),
+        ])
+        .await;
+    let _talk = Talk::start(near).await;
+    // One stream of two, which the load nears slowly; what this machine is busy with may be more.
+    far.metric_above(0.05, "relay_node_load_ratio", "").await;
+    assert!(far.metric("relay_node_load_ratio", "").await < 10.0);
+    for (node, region) in [(&node, "us-east"), (&far, "eu-west")] {
+        let bytes = async |direction, path| {
+            let labels = format!("direction=\"{direction}\",path=\"{path}\",region=\"{region}\"");
+            node.metric("relay_region_traffic_bytes_total", &labels)
+                .await
+        };
+        assert_eq!(bytes("sent", "direct").await, 5.0);
+        assert_eq!(bytes("sent", "overlay").await, 0.0);
+        assert_eq!(bytes("received", "any").await, 5.0);
+    }
+}
 
 #[tokio::test]
 async fn everything_that_is_told_can_be_read_by_programs() {

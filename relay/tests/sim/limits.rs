@@ -202,11 +202,15 @@ async fn node_that_sends_what_it_may_tells_all_and_takes_nothing_new() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn stream_takes_another_way_where_a_node_on_the_first_is_at_its_limits() {
-    let mut fleet = Fleet::new(404);
-    let a = fleet.add("eu", "a", &tcp_listen(7000, "{ node = \"us/c\" }"));
-    let full = fleet.add("ap", "full", "[limits]\ntcp_streams = 2\n");
+/// Streams from `a` to `c` go over `full`, whose tables say what it may have.
+async fn detoured(seed: u64, tables: &str) -> (Fleet, [Member; 3]) {
+    let mut fleet = Fleet::new(seed);
+    let listens = [
+        udp_listen(6000, "{ node = \"ap/full\" }"),
+        tcp_listen(7000, "{ node = \"us/c\" }"),
+    ];
+    let a = fleet.add("eu", "a", &listens.concat());
+    let full = fleet.add("ap", "full", tables);
     let c = fleet.add("us", "c", TCP_SERVICE);
     for (from, to, one_way) in [(a, full, 20), (full, c, 20), (a, c, 100)] {
         fleet.delay(from, to, ms(one_way));
@@ -220,6 +224,12 @@ async fn stream_takes_another_way_where_a_node_on_the_first_is_at_its_limits() {
         route.is_some_and(|route| !route.primary.is_direct() && route.backup.is_some())
     };
     fleet.until("detour", ms(30_000), detour).await;
+    (fleet, [a, full, c])
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_takes_another_way_where_a_node_on_the_first_is_at_its_limits() {
+    let (fleet, [a, full, c]) = detoured(404, "[limits]\ntcp_streams = 2\n").await;
     let _tcp = start_tcp_echo(&fleet, c);
     let program = fleet.program(a);
     let mut held = program.connect_tcp(local(7000)).await.unwrap();
@@ -229,6 +239,24 @@ async fn stream_takes_another_way_where_a_node_on_the_first_is_at_its_limits() {
     assert_eq!(crossed, 5_000);
     let refused = &fleet.mesh(full).counts.opens_refused;
     assert_eq!(refused.value(RefuseCode::Unreachable), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stream_takes_another_way_where_a_node_on_the_first_sends_what_it_may() {
+    let busy = ["[limits]\nrate_mbps = 1\n", UDP_SERVICE].concat();
+    let (fleet, [a, full, c]) = detoured(406, &busy).await;
+    let (_udp, _tcp) = (UdpEcho::start(&fleet, full), start_tcp_echo(&fleet, c));
+    let flow = UdpFlow::sized(&fleet, a, 6000, ms(4), 964);
+    // The others do not know it yet, and still go there.
+    let is_full = || fleet.mesh(full).load.load().as_permille() >= 1_000;
+    fleet.until("full", ms(30_000), is_full).await;
+    let crossed = tcp_round_trip(&fleet.program(a), 7000, 5_000)
+        .await
+        .unwrap();
+    assert_eq!(crossed, 5_000);
+    let refused = &fleet.mesh(full).counts.opens_refused;
+    assert_eq!(refused.value(RefuseCode::Unreachable), 1);
+    flow.finish().await;
 }
 
 #[tokio::test(start_paused = true)]
