@@ -87,6 +87,48 @@ async fn node_that_refuses_five_flows_gets_none_where_there_is_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn node_that_fails_three_others_half_of_the_time_gets_nothing_from_one_that_never_asked_it() {
+    let mut fleet = Fleet::new(413);
+    let dead = TCP_SERVICE
+        .replace("\"tcp\"\nkind", "\"dead\"\nkind")
+        .replace(":5001", ":5999");
+    let to = |port, name| tcp_listen(port, &format!("{{ node = \"us/{name}\" }}"));
+    let refused = to(7003, "bad").replace("service = \"tcp\"", "service = \"dead\"");
+    let listens = [to(7000, "bad"), to(7001, "good"), to(7002, "fair"), refused].concat();
+    let observers = ["eu", "ap", "sa"].map(|region| fleet.add(region, "n", &listens));
+    let silent = fleet.add("af", "n", "");
+    let services = [TCP_SERVICE, &dead].concat();
+    let region = ["bad", "good", "fair"].map(|name| fleet.add("us", name, &services));
+    let all: Vec<Member> = observers.into_iter().chain([silent]).chain(region).collect();
+    fleet.full_mesh(&all);
+    fleet.start_all().await;
+    fleet.until_linked(&all, ms(5_000)).await;
+    let _tcp = region.map(|node| start_tcp_echo(&fleet, node));
+    let bad = fleet.key(region[0]);
+    let ejected = |node| {
+        let route = fleet.mesh(node).routes.get(Kind::Bulk, bad);
+        route.is_some_and(|route| route.ejected)
+    };
+    let programs = observers.map(|node| fleet.program(node));
+    for _ in 0..15 {
+        for program in &programs {
+            for port in [7000, 7001, 7002] {
+                assert!(tcp_round_trip(program, port, 100).await.is_ok());
+                assert!(tcp_round_trip(program, port, 100).await.is_ok());
+            }
+            assert!(tcp_round_trip(program, 7003, 100).await.is_err());
+            assert!(tcp_round_trip(program, 7003, 100).await.is_err());
+        }
+        sleep(ms(500)).await;
+    }
+    // A view goes with the next advert.
+    let heard = || ejected(silent);
+    fleet.until("ejected by votes", ms(30_000), heard).await;
+    let by_votes = |node| fleet.mesh(node).counts.ejections.value(EjectionReason::Votes);
+    assert_eq!(by_votes(silent), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn flows_spread_over_nodes_that_are_as_near_and_go_where_there_is_less_load() {
     let few = ["[limits]\nudp_flows = 20\n", UDP_SERVICE].concat();
     let (fleet, a, nodes) = region(412, [(few.as_str(), 30); 3]).await;
