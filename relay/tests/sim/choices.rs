@@ -99,7 +99,11 @@ async fn node_that_fails_three_others_half_of_the_time_gets_nothing_from_one_tha
     let silent = fleet.add("af", "n", "");
     let services = [TCP_SERVICE, &dead].concat();
     let region = ["bad", "good", "fair"].map(|name| fleet.add("us", name, &services));
-    let all: Vec<Member> = observers.into_iter().chain([silent]).chain(region).collect();
+    let all: Vec<Member> = observers
+        .into_iter()
+        .chain([silent])
+        .chain(region)
+        .collect();
     fleet.full_mesh(&all);
     fleet.start_all().await;
     fleet.until_linked(&all, ms(5_000)).await;
@@ -124,7 +128,13 @@ async fn node_that_fails_three_others_half_of_the_time_gets_nothing_from_one_tha
     // A view goes with the next advert.
     let heard = || ejected(silent);
     fleet.until("ejected by votes", ms(30_000), heard).await;
-    let by_votes = |node| fleet.mesh(node).counts.ejections.value(EjectionReason::Votes);
+    let by_votes = |node| {
+        fleet
+            .mesh(node)
+            .counts
+            .ejections
+            .value(EjectionReason::Votes)
+    };
     assert_eq!(by_votes(silent), 1);
 }
 
