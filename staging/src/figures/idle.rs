@@ -49,8 +49,8 @@ pub fn measure(context: &mut Context) -> anyhow::Result<Vec<Row>> {
             few: 100,
             counts: vec![1_000, 5_000],
             most_cores: MOST_CORES,
-            settle: Duration::from_millis(2_000),
-            window: Duration::from_millis(3_000),
+            settle: Duration::from_millis(6_000),
+            window: Duration::from_millis(4_000),
             theirs: Vec::new(),
         },
     )
@@ -67,7 +67,8 @@ pub struct Setting {
     pub counts: Vec<u32>,
     /// How much of its core the comparator may need at a count for the node to be measured there.
     pub most_cores: f64,
-    /// From the last link to the window: path discovery is over by then.
+    /// From the last link to the window: path discovery is over by then, and what nodes tell each
+    /// other of those who came.
     pub settle: Duration,
     /// How long usage is measured.
     pub window: Duration,
