@@ -88,8 +88,8 @@ impl PolicyStore {
         if !policy.value().is_bounded() {
             return Reception::Oversized;
         }
-        let (old, new) = (self.epoch(), policy.value().epoch);
-        if new < old {
+        let epoch = policy.value().epoch;
+        if epoch < self.epoch() {
             return Reception::Outdated;
         }
         let mut reception = Reception::Taken;
@@ -97,7 +97,7 @@ impl PolicyStore {
             if policy == *held {
                 return Reception::Known;
             }
-            if new == held.value().epoch {
+            if epoch == held.value().epoch {
                 if policy.signed() <= held.signed() {
                     return Reception::Yielded;
                 }
