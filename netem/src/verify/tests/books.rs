@@ -109,29 +109,17 @@ fn lateness_fails_at_its_bound_unless_the_host_uses_half_of_it_up() {
     assert_eq!(verdict("lateness p99", late), Verdict::Fail);
     let late_at_half = |run: &mut Run| run.report.lateness.p50 = us(100);
     assert_eq!(verdict("lateness p50", late_at_half), Verdict::Fail);
-    let late_host = |idle_us: u64| {
-        move |run: &mut Run| {
+    let idle = |change: fn(&mut Lateness)| {
+        verdict("lateness p99", |run| {
             late(run);
-            run.report.idle_lateness.as_mut().unwrap().p99 = us(idle_us);
-        }
+            change(run.report.idle_lateness.as_mut().unwrap());
+        })
     };
-    assert_eq!(verdict("lateness p99", late_host(499)), Verdict::Fail);
-    assert_eq!(
-        verdict("lateness p99", late_host(500)),
-        Verdict::Inconclusive
-    );
-    // It stands still at times.
-    let stalls = |idle_us: u64| {
-        move |run: &mut Run| {
-            late(run);
-            run.report.idle_lateness.as_mut().unwrap().max = us(idle_us);
-        }
-    };
-    assert_eq!(verdict("lateness p99", stalls(999)), Verdict::Fail);
-    assert_eq!(
-        verdict("lateness p99", stalls(1_000)),
-        Verdict::Inconclusive
-    );
+    assert_eq!(idle(|timers| timers.p99 = us(499)), Verdict::Fail);
+    assert_eq!(idle(|timers| timers.p99 = us(500)), Verdict::Inconclusive);
+    // The host stands still at times.
+    assert_eq!(idle(|timers| timers.max = us(999)), Verdict::Fail);
+    assert_eq!(idle(|timers| timers.max = us(1_000)), Verdict::Inconclusive);
     // Others use too much of the host.
     let busy = |run: &mut Run| {
         late(run);
