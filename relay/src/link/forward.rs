@@ -117,7 +117,6 @@ impl Forwards {
         }
         let body = RelayedBody::Unreachable {
             flow: Some(flow),
-            at: us,
             next,
         };
         if let Some(way) = towards_ingress(from, header) {

@@ -83,7 +83,7 @@ fn say_unreachable(us: NodeKey, link: &Arc<Link>, relayed: &Relayed, next: NodeK
         _ => return,
     };
     if let Some(way) = way_back(link, relayed) {
-        way.say(us, RelayedBody::Unreachable { flow, at: us, next });
+        way.say(us, RelayedBody::Unreachable { flow, next });
     }
 }
 
@@ -140,7 +140,8 @@ fn take_in(mesh: &Arc<Mesh>, link: &Arc<Link>, relayed: Relayed) {
             direction: Direction::Back,
             ..
         } => tell(flow, FlowAnswer::Closed),
-        RelayedBody::Unreachable { flow, at, next } => {
+        RelayedBody::Unreachable { flow, next } => {
+            let at = origin;
             // A router without room for it hears of the link from its own ends.
             let told = NavigatorEvent::Unreachable { at, next };
             let _ = mesh.navigator.try_send(told);

@@ -170,3 +170,26 @@ async fn flows_spread_over_nodes_that_are_as_near_and_go_where_there_is_less_loa
         flow.finish_without_loss().await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn flow_to_a_region_stays_with_its_node_while_any_way_leads_there() {
+    let (fleet, a, nodes) = region(414, [(UDP_SERVICE, 30); 3]).await;
+    let echoes = nodes.map(|node| UdpEcho::start(&fleet, node));
+    let clients = || echoes.each_ref().map(UdpEcho::clients);
+    let flow = UdpFlow::start(&fleet, a, 6000, ms(20));
+    sleep(ms(2_000)).await;
+    let before = clients();
+    let at = before.iter().position(|clients| *clients == 1).unwrap();
+    let [node, other, last] = [0, 1, 2].map(|step| nodes[(at + step) % 3]);
+    // Neither the way nor its spare is left, and both other nodes are nearer.
+    for cut in [a, other] {
+        fleet.sim.cut_both(fleet.machine(cut), fleet.machine(node));
+    }
+    sleep(ms(10_000)).await;
+    let received = flow.received();
+    sleep(ms(1_000)).await;
+    assert!(flow.received() > received + 45);
+    assert_eq!(clients(), before);
+    let forwarded = &fleet.mesh(last).counts.packets_forwarded;
+    assert!(forwarded.value() > 0);
+}

@@ -15,15 +15,15 @@ use netem::model::PairModel;
 
 use crate::{
     diamond::Diamond,
-    fleet::{ms, sleep},
+    fleet::{Member, ms, sleep},
     raw::{Answers, Raw, RawLink},
     traffic::{TCP_SERVICE, UDP_SERVICE},
 };
 
-/// A raw peer that is linked to `m`.
-async fn raw_peer(scene: &Diamond) -> (Raw, RawLink) {
+/// A raw peer that is linked to `to`.
+async fn raw_peer(scene: &Diamond, to: Member) -> (Raw, RawLink) {
     let raw = Raw::new(&scene.fleet, "eu", "raw");
-    let link = raw.link(scene.fleet.address(scene.m), Answers::ALL).await;
+    let link = raw.link(scene.fleet.address(to), Answers::ALL).await;
     (raw, link)
 }
 
@@ -31,7 +31,7 @@ async fn raw_peer(scene: &Diamond) -> (Raw, RawLink) {
 async fn what_would_visit_a_node_twice_is_refused_and_counted() {
     let scene = Diamond::new(148).await;
     let Diamond { i, m, n, e, .. } = scene;
-    let (raw, link) = raw_peer(&scene).await;
+    let (raw, link) = raw_peer(&scene, scene.m).await;
     let [ours, i, m_key, n_key, e_key] = [
         raw.id.key(),
         scene.fleet.key(i),
@@ -164,7 +164,7 @@ async fn datagram_that_the_next_link_does_not_take_is_answered_with_what_it_take
     })
     .await;
     let Diamond { m, e, .. } = scene;
-    let (raw, link) = raw_peer(&scene).await;
+    let (raw, link) = raw_peer(&scene, scene.m).await;
     let header = PacketHeader {
         direction: Direction::Forward,
         class: Class::Video,
@@ -208,7 +208,7 @@ async fn datagram_that_the_next_link_does_not_take_is_answered_with_what_it_take
 #[tokio::test(start_paused = true)]
 async fn one_whom_nobody_has_told_of_may_do_nothing_however_much_is_allowed() {
     let scene = Diamond::with(150, "", &[UDP_SERVICE, TCP_SERVICE].concat(), |_| {}).await;
-    let (raw, link) = raw_peer(&scene).await;
+    let (raw, link) = raw_peer(&scene, scene.m).await;
     let e = scene.fleet.key(scene.e);
     let hops = RemainingHops::try_new(&[e]).unwrap();
     let open = OpenFlow {
@@ -251,5 +251,33 @@ async fn one_whom_nobody_has_told_of_may_do_nothing_however_much_is_allowed() {
         ))
     });
     assert_eq!(told.count(), 1);
+    scene.assert_healthy();
+}
+
+#[tokio::test(start_paused = true)]
+async fn link_that_a_node_is_said_to_lack_is_left_at_once_and_taken_again_after_five_seconds() {
+    let scene = Diamond::new(151).await;
+    let Diamond { i, m, n, e, .. } = scene;
+    let (raw, link) = raw_peer(&scene, i).await;
+    let say = |origin, next| {
+        link.say(&Frame::Relayed(Box::new(Relayed {
+            origin: scene.fleet.key(origin),
+            via: vec![raw.id.key()],
+            hops: RemainingHops::NONE,
+            body: RelayedBody::Unreachable {
+                flow: None,
+                next: scene.fleet.key(next),
+            },
+        })));
+    };
+    // Of its own links a node hears from nobody else.
+    say(i, m);
+    sleep(ms(500)).await;
+    scene.until_route(i, &[m, e], Some(&[n, e])).await;
+    say(m, e);
+    let left = scene.until_route(i, &[n, e], None).await;
+    assert!(left < ms(500), "{left:?}");
+    let back = scene.until_route(i, &[m, e], Some(&[n, e])).await;
+    assert!((ms(4_500)..ms(8_000)).contains(&back), "{back:?}");
     scene.assert_healthy();
 }

@@ -70,12 +70,10 @@ pub enum RelayedBody {
         /// Why.
         code: FlowCode,
     },
-    /// A node on the way cannot go on.
+    /// The origin, a node on the way, cannot go on.
     Unreachable {
         /// The flow whose packet got stuck; none where it was something else.
         flow: Option<FlowId>,
-        /// The node that cannot go on.
-        at: NodeKey,
         /// Whom it cannot reach.
         next: NodeKey,
     },
@@ -195,10 +193,9 @@ fn body_message(body: &RelayedBody) -> (u32, Vec<u8>) {
             };
             (RelayedKind::CloseFlow, m.encode_to_vec())
         }
-        RelayedBody::Unreachable { flow, at, next } => {
+        RelayedBody::Unreachable { flow, next } => {
             let m = message::RelayedUnreachable {
                 flow: flow.as_ref().map(flow_message),
-                at: Some(at.0.to_vec()),
                 next: Some(next.0.to_vec()),
             };
             (RelayedKind::Unreachable, m.encode_to_vec())
@@ -263,7 +260,6 @@ fn read_body(fields: Fields, kind: u32, body: Vec<u8>) -> Result<RelayedBody, Fr
             let flow = m.flow.map(|flow| fields.flow(Some(flow)));
             RelayedBody::Unreachable {
                 flow: flow.transpose()?,
-                at: fields.key(first, "at", m.at)?,
                 next: fields.key(first, "next", m.next)?,
             }
         }

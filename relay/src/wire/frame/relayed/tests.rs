@@ -57,8 +57,8 @@ fn any_body() -> impl Strategy<Value = RelayedBody> {
                 code
             }
         ),
-        (prop::option::of(flow()), key(), key())
-            .prop_map(|(flow, at, next)| RelayedBody::Unreachable { flow, at, next }),
+        (prop::option::of(flow()), key())
+            .prop_map(|(flow, next)| RelayedBody::Unreachable { flow, next }),
         any::<u64>().prop_map(|id| RelayedBody::Echo { id }),
         any::<u64>().prop_map(|id| RelayedBody::EchoReply { id }),
         (1_000_u32.., message).prop_map(|(kind, message)| RelayedBody::Unknown { kind, message }),
