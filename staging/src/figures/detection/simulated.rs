@@ -1,6 +1,6 @@
 //! Peers on a simulated network, struck on virtual time.
 
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt::Write as _, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use causeway::{clock, id::NodeKey, links::Peer};
@@ -25,30 +25,39 @@ pub(super) fn measure(
     rtt: Duration,
     fault: Fault,
 ) -> anyhow::Result<Vec<Duration>> {
+    match fault {
+        Fault::Wedged(wedge) => simulate(wedged(plan, profile, rtt, wedge)),
+        Fault::Frozen | Fault::BlackHole | Fault::Forward | Fault::Back => {
+            let mut times = Vec::new();
+            for first in (0..plan.simulated).step_by(FLEET) {
+                let peers = first..plan.simulated.min(first + FLEET as u32);
+                times.extend(simulate(nodes(plan, profile, rtt, fault, peers))?);
+            }
+            Ok(times)
+        }
+    }
+}
+
+/// Runs `case` on virtual time of its own.
+fn simulate<T>(case: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()?;
-    runtime.block_on(async {
-        match fault {
-            Fault::Wedged(wedge) => wedged(plan, profile, rtt, wedge).await,
-            Fault::Frozen | Fault::BlackHole | Fault::Forward | Fault::Back => {
-                nodes(plan, profile, rtt, fault).await
-            }
-        }
-    })
+    runtime.block_on(case)
 }
 
-/// Strikes nodes, or what is between them and the observer.
+/// Strikes those of the nodes that are one fleet with the observer, or what is between them and it.
 async fn nodes(
     plan: &Plan,
     profile: Profile,
     rtt: Duration,
     fault: Fault,
+    indexes: Range<u32>,
 ) -> anyhow::Result<Vec<Duration>> {
-    let mut fleet = Fleet::new(SEED);
+    let mut fleet = Fleet::new(SEED + u64::from(indexes.start));
     let mut tables = shared(profile);
-    for index in (0..plan.simulated).step_by(2) {
+    for index in indexes.clone().step_by(2) {
         writeln!(
             tables,
             "[[listen]]\nkind = \"udp\"\naddress = \"{}\"\nservice = \"sink\"\n\
@@ -59,7 +68,7 @@ async fn nodes(
     let observer = fleet.add("near", "observer", &tables);
     let tables = shared(profile) + SINK;
     let mut peers = Vec::new();
-    for index in 0..plan.simulated {
+    for index in indexes.clone() {
         let peer = fleet.add("far", &index.to_string(), &tables);
         fleet.delay(observer, peer, rtt / 2);
         let (id, address) = (fleet.id(peer).clone(), fleet.address(peer).to_string());
@@ -69,12 +78,12 @@ async fn nodes(
     fleet.start_all().await;
     let linked = || peers.iter().all(|peer| fleet.linked(observer, *peer));
     fleet.until("all are linked", LINKED_WITHIN, linked).await;
-    let _traffic = send_traffic(&fleet, observer, plan.simulated)?;
+    let _traffic = send_traffic(&fleet, observer, indexes.clone())?;
     sleep(plan.settle).await;
 
     let now = clock::now();
     let (sim, near) = (&fleet.sim, fleet.machine(observer));
-    let struck = peers.iter().zip(0..).map(|(peer, index)| {
+    let struck = peers.iter().zip(indexes).map(|(peer, index)| {
         let (peer, far) = (
             watched(&fleet, observer, fleet.key(*peer)),
             fleet.machine(*peer),
@@ -143,12 +152,12 @@ fn watched(fleet: &Fleet, observer: Member, peer: NodeKey) -> anyhow::Result<Arc
 }
 
 /// A program beside the observer that sends to every peer that has a listen.
-fn send_traffic(fleet: &Fleet, observer: Member, peers: u32) -> anyhow::Result<Host> {
+fn send_traffic(fleet: &Fleet, observer: Member, indexes: Range<u32>) -> anyhow::Result<Host> {
     let host = fleet.program(observer);
     let socket = host.bind_udp(([127, 0, 0, 1], 0).into())?;
     drop(host.spawn(async move {
         loop {
-            for index in (0..peers).step_by(2) {
+            for index in indexes.clone().step_by(2) {
                 // What the node does not take is lost, as on any socket.
                 let _ = socket.try_send_to(&[0; PACKET_BYTES], listen(index));
             }
@@ -179,4 +188,7 @@ allow = ["spiffe://example.org/region/near/node/*"]
 const PACKET_EVERY: Duration = Duration::from_millis(20);
 const PACKET_BYTES: usize = 160;
 const LINKED_WITHIN: Duration = Duration::from_secs(30);
+/// How many peers are one fleet with an observer: each also has a link to every other, and what is
+/// simulated grows with the square.
+const FLEET: usize = 20;
 const SEED: u64 = 5;
