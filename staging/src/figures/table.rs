@@ -1,4 +1,4 @@
-//! The table that people read, and that README shows.
+//! The table that people read, and that `docs/figures.md` shows.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
