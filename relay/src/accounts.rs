@@ -33,6 +33,7 @@ pub struct RegionAccount {
     sent: [Cell; Passage::ALL.len()],
     received: Cell,
     cap: Option<Bucket>,
+    started: Instant,
 }
 
 /// A number of packets and bytes.
@@ -59,7 +60,6 @@ words! {
 pub(crate) struct Toll {
     account: Arc<RegionAccount>,
     passage: Passage,
-    started: Instant,
 }
 
 /// A rate that is kept on average over [`BURST`].
@@ -98,6 +98,7 @@ impl Accounts {
             sent: Default::default(),
             received: Cell::default(),
             cap: self.caps.get(region).map(|bits| Bucket::new(*bits)),
+            started: self.started,
         });
         regions.insert(region.to_owned(), account.clone());
         account
@@ -127,13 +128,7 @@ impl Accounts {
         Toll {
             account: self.of(region),
             passage,
-            started: self.started,
         }
-    }
-
-    /// Nanoseconds since the node's start, as caps count them.
-    pub(crate) fn nanos(&self, now: Instant) -> u64 {
-        nanos_since(self.started, now)
     }
 }
 
@@ -145,8 +140,7 @@ impl Toll {
     pub(crate) async fn sent(&self, bytes: usize) {
         self.account.sent(self.passage).bytes.add(bytes as u64);
         let now = clock::now();
-        let pause = self.account.pace(nanos_since(self.started, now), bytes);
-        if let Some(pause) = pause {
+        if let Some(pause) = self.account.pace(now, bytes) {
             clock::sleep_until(Some(now + pause)).await;
         }
     }
@@ -167,11 +161,6 @@ impl Passage {
     }
 }
 
-fn nanos_since(started: Instant, now: Instant) -> u64 {
-    let since = now.saturating_duration_since(started);
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl RegionAccount {
     /// What was sent on one kind of path.
     pub fn sent(&self, passage: Passage) -> &Cell {
@@ -184,18 +173,21 @@ impl RegionAccount {
     }
 
     /// Whether a packet may be sent to the region now; it is charged if so.
-    ///
-    /// - `nanos`: as [`Accounts::nanos`] says.
-    pub(crate) fn admits(&self, nanos: impl FnOnce() -> u64, bytes: usize) -> bool {
+    pub(crate) fn admits(&self, now: Instant, bytes: usize) -> bool {
         // Most regions have no cap, and this is asked for every packet.
-        self.cap
-            .as_ref()
-            .is_none_or(|cap| cap.admits(nanos(), bytes))
+        let cap = self.cap.as_ref();
+        cap.is_none_or(|cap| cap.admits(self.nanos(now), bytes))
     }
 
     /// Charges bytes of a stream that were sent, and says how long to wait before the next.
-    pub(crate) fn pace(&self, nanos: u64, bytes: usize) -> Option<Duration> {
-        self.cap.as_ref()?.charge(nanos, bytes)
+    pub(crate) fn pace(&self, now: Instant, bytes: usize) -> Option<Duration> {
+        self.cap.as_ref()?.charge(self.nanos(now), bytes)
+    }
+
+    /// Nanoseconds since the node's start, as caps count them.
+    fn nanos(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.started);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -272,7 +264,8 @@ mod tests {
             // Ten times as much is offered, for ten seconds.
             let every = packet as u64 * 100;
             for nanos in (0..10_000_000_000).step_by(every as usize) {
-                sent += packet * usize::from(account.admits(|| nanos, packet));
+                let now = account.started + Duration::from_nanos(nanos);
+                sent += packet * usize::from(account.admits(now, packet));
             }
             let (least, most) = (9_800_000, 10_000_000 + 200_000);
             assert!((least..=most).contains(&sent), "{packet}: {sent}");
@@ -282,29 +275,32 @@ mod tests {
     #[test]
     fn stream_is_made_to_wait_for_what_is_beyond_the_burst() {
         let account = account(8 * MBIT);
-        assert_eq!(account.pace(0, 200_000), None);
-        assert_eq!(account.pace(0, 100_000), Some(Duration::from_millis(100)));
-        assert_eq!(account.pace(400_000_000, 1_000), None);
+        let now = account.started;
+        assert_eq!(account.pace(now, 200_000), None);
+        assert_eq!(account.pace(now, 100_000), Some(Duration::from_millis(100)));
+        let later = now + Duration::from_millis(400);
+        assert_eq!(account.pace(later, 1_000), None);
     }
 
     #[test]
     fn what_was_not_sent_in_a_pause_is_not_saved_up_beyond_a_burst() {
-        const LATER: u64 = 10_000_000_000;
+        let later = |account: &RegionAccount| account.started + Duration::from_secs(10);
         let packets = account(8 * MBIT);
-        let sent = (0..10_000).filter(|_| packets.admits(|| LATER, 1_000));
+        let sent = (0..10_000).filter(|_| packets.admits(later(&packets), 1_000));
         assert_eq!(sent.count(), 200);
         let stream = account(8 * MBIT);
-        assert_eq!(stream.pace(LATER, 200_000), None);
+        assert_eq!(stream.pace(later(&stream), 200_000), None);
         let pause = Duration::from_millis(100);
-        assert_eq!(stream.pace(LATER, 100_000), Some(pause));
+        assert_eq!(stream.pace(later(&stream), 100_000), Some(pause));
     }
 
     #[test]
     fn region_without_a_cap_takes_everything() {
         let accounts = Accounts::new(&[], clock::now());
         let account = accounts.of("eu");
-        assert!((0..1_000).all(|_| account.admits(|| 0, 1 << 20)));
-        assert_eq!(account.pace(0, 1 << 30), None);
+        let now = clock::now();
+        assert!((0..1_000).all(|_| account.admits(now, 1 << 20)));
+        assert_eq!(account.pace(now, 1 << 30), None);
     }
 
     #[test]

@@ -36,6 +36,7 @@ use crate::{
     accounts::RegionAccount,
     clock,
     code::CloseCode,
+    counts::Counts,
     deadline::Connection,
     id::{LinkGeneration, NodeGeneration, NodeId, NodeKey},
     mesh::Mesh,
@@ -92,7 +93,7 @@ pub struct Link {
     pub outbox: Outbox,
     /// What goes to and from the peer's region.
     pub account: Arc<RegionAccount>,
-    mesh: Arc<Mesh>,
+    counts: Arc<Counts>,
     /// Boxed, since a channel keeps room for 32 of what it carries, or twice that.
     frames: mpsc::Sender<Box<Frame>>,
     packets: mpsc::Sender<PacketCommand>,
@@ -162,7 +163,7 @@ impl Link {
             labels: hello.labels,
             connection,
             outbox,
-            mesh: mesh.clone(),
+            counts: mesh.counts.clone(),
             frames: frames_in,
             packets: commands_in,
             numbered: AtomicU64::new(0),
@@ -290,7 +291,7 @@ impl Link {
     /// said again (declarations by digest, probes by the next one, flows by the next packet).
     pub(crate) fn send_frame(&self, frame: Frame) {
         if self.frames.try_send(Box::new(frame)).is_err() {
-            self.mesh.counts.frames_dropped.incr();
+            self.counts.frames_dropped.incr();
         }
     }
 
@@ -298,9 +299,9 @@ impl Link {
     /// say, there is room for what this link's own ends say.
     fn forward_frame(&self, frame: Frame) {
         if self.frames.capacity() <= FRAMES_QUEUED / 2 {
-            return self.mesh.counts.frames_dropped.incr();
+            return self.counts.frames_dropped.incr();
         }
-        self.mesh.counts.frames_forwarded.incr();
+        self.counts.frames_forwarded.incr();
         self.send_frame(frame);
     }
 
@@ -356,7 +357,7 @@ impl Link {
         };
         // One without an owner has ended. One whose owner has no room is asked about again.
         if owner.is_some_and(|owner| owner.try_send(event).is_err()) {
-            self.mesh.counts.frames_dropped.incr();
+            self.counts.frames_dropped.incr();
         }
     }
 
@@ -386,12 +387,8 @@ impl Link {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    fn set_declared(&self, declared: ServicesDecl) {
-        let declared = Arc::new(declared);
-        self.declared.store(declared.clone());
-        if let Some(peer) = self.mesh.links.snapshot().get(&self.peer_key) {
-            peer.keep_declared(self.peer_generation, declared);
-        }
+    fn set_declared(&self, declared: Arc<ServicesDecl>) {
+        self.declared.store(declared);
     }
 
     fn set_health(&self, health: Health) {

@@ -53,7 +53,7 @@ pub struct Mesh {
     /// Everything outside the process.
     pub env: Env,
     /// What happened.
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
     /// Its peers.
     pub links: Links,
     /// Which way traffic goes.

@@ -120,7 +120,7 @@ impl Node {
             id: config.id().clone(),
             accounts: Accounts::new(config.caps(), clock::now()),
             load: NodeLoad::default(),
-            counts: Counts::new(&metrics),
+            counts: Arc::new(Counts::new(&metrics)),
             links: Links::default(),
             echoes: Echoes::default(),
             survey: Survey::default(),

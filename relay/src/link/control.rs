@@ -35,7 +35,8 @@ use crate::{
     tasks::{Task, Wait},
     udp::{FlowAnswer, service},
     wire::{
-        Datagram, Direction, FlowId, Frame, FrameErrorReason, Probe, RemainingHops, ServicesDigest,
+        Datagram, Direction, FlowId, Frame, FrameErrorReason, Probe, RemainingHops, ServicesDecl,
+        ServicesDigest,
     },
 };
 
@@ -198,7 +199,7 @@ impl Control {
                 }
             }
             Frame::ProbeReply { id } => self.liveness.handle_reply(now, Loop::Request, id),
-            Frame::Services(declared) => self.link.set_declared(declared),
+            Frame::Services(declared) => self.take_services(declared),
             Frame::ServicesDigest(digest) => self.compare_services(digest),
             Frame::ServicesWanted { .. } => self.declare_services(),
             Frame::OpenFlow(open) => {
@@ -283,6 +284,15 @@ impl Control {
 
     fn tell_flow(&self, flow: u32, answer: FlowAnswer) {
         self.link.tell_flow(flow, RemainingHops::NONE, answer);
+    }
+
+    /// The link knows what was declared on it, the peer what was declared on any.
+    fn take_services(&self, declared: ServicesDecl) {
+        let declared = Arc::new(declared);
+        self.link.set_declared(declared.clone());
+        if let Some(peer) = self.mesh.links.snapshot().get(&self.link.peer_key) {
+            peer.keep_declared(self.link.peer_generation, declared);
+        }
     }
 
     /// Asks for a new declaration where what is held is not what the peer believes to have said.

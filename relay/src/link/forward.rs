@@ -36,16 +36,15 @@ struct Forward {
 impl Forwards {
     /// Takes a packet that came over `from` and has hops to go.
     ///
-    /// - `us`: this node, whose key takes a hash to compute.
+    /// - `mesh`, `us`: this node, and its key, which takes a hash to compute.
     pub(super) fn handle_packet(
         &mut self,
         now: Instant,
-        us: NodeKey,
+        (mesh, us): (&Mesh, NodeKey),
         from: &Arc<Link>,
         mut header: PacketHeader,
         payload: Bytes,
     ) {
-        let mesh = &from.mesh;
         let next = match next_hop_of_packet(us, from.peer_key, &header) {
             Ok(Some(next)) => next,
             Ok(None) => return,
@@ -98,7 +97,7 @@ impl Forwards {
                 Err(NotForwarded::Dropped) => {}
             }
         }
-        from.mesh.counts.packets_forwarded.add(forwarded);
+        from.counts.packets_forwarded.add(forwarded);
     }
 
     /// The ingress finds another way. Packets back are stuck where packets forward are, and their

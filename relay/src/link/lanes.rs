@@ -72,7 +72,7 @@ impl Lanes {
             sent = self.try_send(link, header, payload);
         }
         if let Err(dropped) = sent {
-            link.mesh.counts.drop_packet(dropped);
+            link.counts.drop_packet(dropped);
         }
         sent
     }
@@ -144,7 +144,7 @@ impl Lanes {
         };
         self.expected_bytes = expected_bytes.saturating_sub(bytes);
         sent.map_err(|dropped| {
-            link.mesh.counts.drop_packet(dropped);
+            link.counts.drop_packet(dropped);
             match (dropped, limit) {
                 (PacketDrop::TooLarge, Some(limit)) => NotForwarded::TooLarge { limit },
                 _ => NotForwarded::Dropped,
@@ -185,8 +185,7 @@ pub(super) enum NotForwarded {
 
 /// Whether the cap of the peer's region has room.
 fn admits(link: &Link, now: Option<Instant>, bytes: usize) -> bool {
-    let nanos = || now.map_or(0, |now| link.mesh.accounts.nanos(now));
-    link.account.admits(nanos, bytes)
+    link.account.admits(now.unwrap_or(link.since), bytes)
 }
 
 fn why_dropped(error: PushError) -> PacketDrop {

@@ -217,8 +217,9 @@ impl PacketLoop {
 
     fn handle_packet(&mut self, now: Instant, header: &PacketHeader, payload: Bytes) {
         if !header.hops.as_slice().is_empty() {
-            let (us, link) = (self.our_key, &self.link);
-            return self.forwards.handle_packet(now, us, link, *header, payload);
+            let (here, from) = ((&*self.mesh, self.our_key), &self.link);
+            let forwards = &mut self.forwards;
+            return forwards.handle_packet(now, here, from, *header, payload);
         }
         if !self.is_of_this_link(header) {
             return self.mesh.counts.drop_packet(PacketDrop::NotOfLink);

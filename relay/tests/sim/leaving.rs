@@ -1,12 +1,14 @@
-//! What a mesh makes of a node that ends in order.
+//! What a mesh makes of a node that ends in order, and what is left of the node.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use causeway::{clock, counts::GoneReason};
 
 use crate::{
+    diamond::Diamond,
     fleet::{Member, ms, sleep},
     mesh::{FARTHEST, World, no_tables},
+    traffic::{UdpEcho, UdpFlow, start_tcp_echo, tcp_round_trip},
 };
 
 fn left(world: &World, at: Member) -> u64 {
@@ -77,4 +79,27 @@ async fn end_with_a_deadline_that_is_too_short_for_a_last_word_is_by_that_deadli
     world.fleet.shutdown(x, ms(40)).await;
     let took = clock::now() - began;
     assert!(took <= ms(42), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_leaves_no_memory_behind_whether_it_ends_in_order_or_is_killed() {
+    let mut scene = Diamond::new(193).await;
+    let Diamond { i, m, n, e, .. } = scene;
+    let _echoes = (
+        UdpEcho::start(&scene.fleet, e),
+        start_tcp_echo(&scene.fleet, e),
+    );
+    let _flow = UdpFlow::start(&scene.fleet, i, 6000, ms(20));
+    let program = scene.fleet.program(i);
+    let back = tcp_round_trip(&program, 7000, 1 << 16).await.unwrap();
+    assert_eq!(back, 1 << 16);
+    let meshes = [i, m, n, e].map(|node| Arc::downgrade(scene.fleet.mesh(node)));
+    for node in [m, e] {
+        assert!(scene.fleet.shutdown(node, ms(5_000)).await.is_empty());
+    }
+    for node in [i, n] {
+        scene.fleet.kill(node);
+    }
+    sleep(ms(1_000)).await;
+    assert!(meshes.iter().all(|mesh| mesh.upgrade().is_none()));
 }
