@@ -82,6 +82,20 @@ async fn end_with_a_deadline_that_is_too_short_for_a_last_word_is_by_that_deadli
 }
 
 #[tokio::test(start_paused = true)]
+async fn last_word_that_one_node_hears_is_known_everywhere() {
+    let mut world = World::settled(194, 3, 2, no_tables).await;
+    let x = world.nodes[3];
+    let others = world.others(&[x]);
+    for node in &others[1..] {
+        let fleet = &world.fleet;
+        fleet.sim.cut_both(fleet.machine(x), fleet.machine(*node));
+    }
+    world.fleet.shutdown(x, ms(5_000)).await;
+    // Sooner than silence says anything.
+    until_left(&world, &others, ms(0)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn node_leaves_no_memory_behind_whether_it_ends_in_order_or_is_killed() {
     let mut scene = Diamond::new(193).await;
     let Diamond { i, m, n, e, .. } = scene;
