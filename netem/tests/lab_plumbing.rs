@@ -14,6 +14,7 @@ use std::{
     fs, io,
     io::{Read, Write},
     net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::{fd::AsFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -25,8 +26,8 @@ use netem::lab::{
 use nix::mount::{MntFlags, umount2};
 
 use fixture::{
-    Foreign, PATIENCE, Region, TestProcess, block_on, forward, has_valid_checksum, in_namespace,
-    is_child, lab, named, private_run, region, run, text,
+    Foreign, Region, TestProcess, carry, has_valid_checksum, in_namespace, is_child, lab, named,
+    private_run, readable, region, run, text,
 };
 
 #[path = "lab_plumbing/fixture.rs"]
@@ -108,7 +109,11 @@ fn the_kernel_cuts_streams_to_the_mtu_and_sums_them_before_they_come_out() {
     for (from, to) in one.ips().into_iter().zip(two.ips()) {
         let listen = || TcpListener::bind((to, 7_000));
         let listener = two.namespace.run_in(listen).unwrap().unwrap();
+        // Both threads hold the other end, and close it when they end, however that is.
+        let (ended, reads) = UnixStream::pair().unwrap();
+        let writes = reads.try_clone().unwrap();
         let reader = thread::spawn(move || {
+            let _reads = reads;
             let mut received = Vec::new();
             let (mut stream, peer) = listener.accept().unwrap();
             stream.read_to_end(&mut received).unwrap();
@@ -117,24 +122,12 @@ fn the_kernel_cuts_streams_to_the_mtu_and_sums_them_before_they_come_out() {
         let state = State::load(&lab()).unwrap().unwrap();
         let namespace = state.namespace(&region("r1")).unwrap();
         let writer = thread::spawn(move || {
+            let _writes = writes;
             let connect = || TcpStream::connect((to, 7_000));
             let mut stream = namespace.run_in(connect).unwrap().unwrap();
             stream.write_all(&vec![0x5a; STREAM_BYTES]).unwrap();
         });
-        let (mut largest, mut largest_back) = (0, 0);
-        block_on(async {
-            let both_ended = async {
-                while !(reader.is_finished() && writer.is_finished()) {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            tokio::select! {
-                () = both_ended => {}
-                () = forward(&one, &two, &mut largest) => {}
-                () = forward(&two, &one, &mut largest_back) => {}
-                () = tokio::time::sleep(PATIENCE) => panic!("the stream hangs"),
-            }
-        });
+        let [largest, _] = carry([&one, &two], &ended);
         writer.join().unwrap();
         assert_eq!(reader.join().unwrap(), (STREAM_BYTES, from));
         assert_eq!(largest, usize::from(TunConfig::default().mtu));
@@ -167,17 +160,8 @@ fn a_region_that_runs_nothing_sends_nothing() {
     let claim = Claim::try_new(&lab()).unwrap();
     let one = Region::new(&claim, 1);
     // Linux reports multicast groups and solicits routers within the first second or two.
-    let something = async {
-        loop {
-            match one.recv() {
-                Ok(packet) => return packet,
-                Err(nothing) => assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock),
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let waited = block_on(async { tokio::time::timeout(Duration::from_secs(3), something).await });
-    assert!(waited.is_err(), "{waited:?}");
+    let ready = readable([one.tun.as_fd()], Duration::from_secs(3));
+    assert_eq!(ready, [false], "{:?}", one.recv());
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{
     env, fs, io,
     io::{BufRead, BufReader},
     net::{IpAddr, UdpSocket},
-    os::unix::fs::MetadataExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::{fs::MetadataExt, net::UnixStream},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -16,6 +19,7 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 use parking_lot::{Mutex, MutexGuard};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// A region with its device.
 pub(crate) struct Region {
@@ -185,27 +189,30 @@ pub(crate) fn text(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(future)
+/// Waits until a device or a socket can be read: which of them can, none after `within`.
+pub(crate) fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], within: Duration) -> [bool; N] {
+    let mut waits = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    let within = Timespec::try_from(within).unwrap();
+    poll(&mut waits, Some(&within)).unwrap();
+    waits.map(|wait| !wait.revents().is_empty())
 }
 
-/// Carries every packet across for ever, and keeps the size of the largest.
-pub(crate) async fn forward(from: &Region, to: &Region, largest: &mut usize) {
+/// Carries every packet across until the other end of `ended` is closed: the size of the largest
+/// from each.
+pub(crate) fn carry(regions: [&Region; 2], ended: &UnixStream) -> [usize; 2] {
+    let mut largest = [0; 2];
     loop {
-        match from.recv() {
-            Ok(packet) => {
-                assert!(has_valid_checksum(&packet));
-                *largest = packet.len().max(*largest);
-                to.tun.send(&packet).unwrap();
-            }
-            Err(nothing) => {
-                assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+        let [one, two] = regions.map(|region| region.tun.as_fd());
+        let ready = readable([one, two, ended.as_fd()], PATIENCE);
+        assert_ne!(ready, [false; 3], "the stream hangs");
+        for from in (0..2).filter(|from| ready[*from]) {
+            let packet = regions[from].recv().unwrap();
+            assert!(has_valid_checksum(&packet));
+            largest[from] = packet.len().max(largest[from]);
+            regions[1 - from].tun.send(&packet).unwrap();
+        }
+        if ready == [false, false, true] {
+            return largest;
         }
     }
 }
